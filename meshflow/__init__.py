@@ -1,0 +1,35 @@
+"""MeshFlow: workflows of Python and shell tasks on any number of machines, without a server.
+
+The public names are imported when they are first used, so that `import meshflow` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from meshflow.version import __version__
+
+if TYPE_CHECKING:
+    from meshflow.client import Client, RunHandle
+    from meshflow.config import Config
+    from meshflow.config import DEFAULT_TEXT as default_config
+    from meshflow.errors import MeshflowError
+
+__all__ = ["Client", "Config", "MeshflowError", "RunHandle", "__version__", "default_config"]
+
+_HOMES = {
+    "Client": ("meshflow.client", "Client"),
+    "RunHandle": ("meshflow.client", "RunHandle"),
+    "Config": ("meshflow.config", "Config"),
+    "default_config": ("meshflow.config", "DEFAULT_TEXT"),
+    "MeshflowError": ("meshflow.errors", "MeshflowError"),
+}
+"""Where each public name lives. `default_config` is Lightflow's name for the default YAML text."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    value: object = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value

@@ -1,0 +1,39 @@
+"""`meshflow logs`: what the tasks of a run printed."""
+
+import click
+
+from meshflow.printed import Line
+from meshflow.references import LAST
+
+from .base import command, mesh_options, open_client, output_option
+from .exit_codes import of_state
+from .output import line_document, listing, print_json
+
+
+@command("logs")
+@click.argument("run", default=LAST)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends; the exit code tells how it ended.")
+@click.option("-t", "--task", metavar="NAME", help="Only of this task.")
+@click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Only of this attempt.")
+@output_option
+@mesh_options
+@click.pass_context
+def logs(ctx: click.Context, run: str, follow: bool, task: str | None, attempt: int | None, output: str) -> None:
+    """What the tasks of RUN printed: an id, the beginning of one, a workflow's name, or @last (the default)."""
+    with open_client() as client:
+        handle = client.run(run)
+        lines = handle.logs(follow=follow, task=task, attempt=attempt)
+        if output == "json" and not follow:
+            print_json(listing("lines", [line_document(handle.id, line) for line in lines]))
+            return
+        for line in lines:
+            if output == "json":
+                print_json(line_document(handle.id, line), is_stream=True)
+            else:
+                click.echo(_labelled(line, has_one_task=task is not None))
+        if follow:
+            ctx.exit(of_state(handle.state))
+
+
+def _labelled(line: Line, *, has_one_task: bool) -> str:
+    return line.text if has_one_task else f"{line.dag}/{line.task} | {line.text}"

@@ -1,0 +1,356 @@
+"""How each class travels: the way between a value and the plain lists that `wire.py` packs.
+
+A dataclass becomes the array of its fields in the order of their definition, without names. How a field travels follows
+from its annotation; the functions that do it are built once per class, when it is first met.
+
+    int float bool str bytes        as they are: integers of 64 bits, finite floats
+    tuple[X, ...]  list[X]          an array
+    tuple[A, B]                     an array of exactly two
+    dict[str, X]                    a map
+    X | None                        nil or X
+    Enum                            its value
+    a dataclass                     the array of its fields
+    a union of dataclasses          `[tag, fields]`
+    object                          a native value (see `requests.py`)
+    an answer in StoreAnswers       `[nil, native value]`, `[tag, fields]`, or for a tuple `[true, [answer, ...]]`
+
+Invariants:
+1. What a codec encodes it also decodes, to an equal value. What would break that is refused where it is encoded.
+2. Either way raises Mismatch and nothing else, whatever it is given.
+3. Fields missing at the end of an array are filled with their defaults, surplus ones are ignored. So the log of an
+   older version can be read, and nodes of two releases understand each other while the protocol version is the same;
+   `tags.py` says which changes keep it so.
+"""
+
+import functools
+import math
+import reprlib
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import datetime
+from enum import Enum
+from typing import NamedTuple, NoReturn
+
+from meshflow.core import messages, records, requests
+from meshflow.tags import TAG_OF
+
+MAX_DEPTH = 100
+"""How deep lists and dicts of a native value may be nested: MongoDB's own limit."""
+
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+_UNIONS = (types.UnionType, typing.Union)  # the second: what `NewType | None` makes
+_NATIVE_ANSWER, _TUPLE_ANSWER = None, True  # in the place of a tag
+
+Step = Callable[[object], object]
+
+
+class Mismatch(Exception):
+    """A value is not what its place demands; `wire.py` turns it into the error of whoever is at fault."""
+
+
+class Codec(NamedTuple):
+    """Both ways between a value and its plain form. Each checks all that it is given."""
+
+    encode: Step
+    decode: Step
+
+
+def _refuse(where: str, expected: str, value: object) -> NoReturn:
+    # reprlib, for what a peer sent may be large, and the error text must not be.
+    raise Mismatch(f"{where}: expected {expected}, got {reprlib.repr(value)}")
+
+
+# --- dataclasses and unions of them ---
+
+
+@functools.cache
+def dataclass_codec(cls: type) -> Codec:
+    """The array of the fields of `cls`."""
+    assert is_dataclass(cls), f"{cls!r} is not a dataclass"
+    assert not hasattr(cls, "__post_init__"), f"{cls!r} would be decoded without its __post_init__"
+    hints = typing.get_type_hints(cls)
+    if cls is messages.StoreAnswers:
+        hints["answers"] = tuple[_AnyAnswer, ...]  # annotated as object, but more may stand there than native values
+    names = [field.name for field in fields(cls)]
+    codecs = [_codec(hints[name], f"{cls.__name__}.{name}") for name in names]
+    defaults = [
+        codec.encode(field.default if field.default_factory is MISSING else field.default_factory())
+        for codec, field in zip(codecs, fields(cls), strict=True)
+        if field.default is not MISSING or field.default_factory is not MISSING
+    ]
+    required = len(names) - len(defaults)
+
+    def fit(plain: object) -> list[object]:
+        if type(plain) is not list or len(plain) < required:
+            _refuse(cls.__name__, f"an array of at least {required} fields", plain)
+        return [*plain, *defaults[len(plain) - required :]][: len(names)]
+
+    refuse = functools.partial(_refuse, cls.__name__, cls.__name__)
+    scope: dict[str, object] = {"cls": cls, "new": object.__new__, "fit": fit, "refuse": refuse}
+    for index, (name, codec) in enumerate(zip(names, codecs, strict=True)):
+        scope |= {f"encode{index}": codec.encode, f"decode{index}": codec.decode}
+        scope[f"set{index}"] = cls.__dict__[name].__set__
+    source = _source(names, [_guard(hints[name]) for name in names])
+    exec(compile(source, f"<codec of {cls.__name__}>", "exec"), scope)
+    return Codec(typing.cast(Step, scope["encode"]), typing.cast(Step, scope["decode"]))
+
+
+def _source(names: list[str], guards: list[str]) -> str:
+    """Python text of the two functions of a class: twice as fast as loops over the fields, on the hottest path of all.
+
+    A field is handed to its codec only if its guard (see `_guard`) is true. The value is built through the slots,
+    since the constructor of a frozen dataclass takes as long as all the rest.
+    """
+    variables = [f"v{index}" for index in range(len(names))]
+    row = ", ".join(variables)
+    encode = ["def encode(value):", " if type(value) is not cls: refuse(value)"]
+    decode = ["def decode(plain):", f" if type(plain) is not list or len(plain) != {len(names)}: plain = fit(plain)"]
+    decode += [f" [{row}] = plain", " value = new(cls)"]
+    for index, (name, guard) in enumerate(zip(names, guards, strict=True)):
+        variable = variables[index]
+        condition = guard.format(variable)
+        encode += [f" {variable} = value.{name}", f" if {condition}: {variable} = encode{index}({variable})"]
+        decode += [f" if {condition}: {variable} = decode{index}({variable})", f" set{index}(value, {variable})"]
+    return "\n".join([*encode, f" return [{row}]", *decode, " return value"])
+
+
+def _guard(hint: object) -> str:
+    """A condition on `{0}`; where it is false, the codec of `hint` would return the value as it is, both ways."""
+    if isinstance(hint, typing.NewType):
+        return _guard(hint.__supertype__)
+    if typing.get_origin(hint) in _UNIONS:
+        first, *others = typing.get_args(hint)
+        return f"{{0}} is not None and ({_guard(first)})" if others == [types.NoneType] else "True"
+    if hint is int:
+        return f"type({{0}}) is not int or not {_INT_MIN} <= {{0}} <= {_INT_MAX}"
+    if hint is float:
+        return "type({0}) is not float or {0} - {0} != 0.0"
+    return f"type({{0}}) is not {hint.__name__}" if hint in (bool, str, bytes) and isinstance(hint, type) else "True"
+
+
+@functools.cache
+def tagged_codec(classes: tuple[type, ...], where: str) -> Codec:
+    """`[tag, fields]` of one of `classes`."""
+    choices = {TAG_OF[cls]: cls for cls in classes}
+    expected = classes[0].__name__ if len(classes) == 1 else f"one of {len(classes)} classes"
+
+    def encode(value: object) -> object:
+        tag = TAG_OF.get(type(value))
+        if tag is None or tag not in choices:
+            _refuse(where, expected, value)
+        return [tag, dataclass_codec(choices[tag]).encode(value)]
+
+    def decode(plain: object) -> object:
+        if type(plain) is not list or len(plain) != 2:
+            _refuse(where, "an array of tag and fields", plain)
+        tag, row = plain
+        if type(tag) is not int or tag not in choices:
+            _refuse(where, f"the tag of {expected}", tag)
+        return dataclass_codec(choices[tag]).decode(row)
+
+    return Codec(encode, decode)
+
+
+# --- fields, by annotation ---
+
+
+def _codec(hint: object, where: str) -> Codec:
+    """The codec of an annotation; `where` names its place in errors."""
+    if isinstance(hint, typing.NewType):
+        return _codec(hint.__supertype__, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in _UNIONS:
+        return _union_codec(arguments, where)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return _row_codec([_codec(each, where) for each in arguments], where)
+    if origin in (tuple, list):
+        return _sequence_codec(origin, _codec(arguments[0], where), where)
+    if origin is dict and arguments[0] is str:
+        return _map_codec(_codec(arguments[1], where), where)
+    assert isinstance(hint, type), f"{where}: there is no way for {hint!r} to travel"
+    if is_dataclass(hint):
+        return dataclass_codec(hint)
+    if issubclass(hint, Enum):
+        return _enum_codec(hint, where)
+    return _LEAVES[hint](where)
+
+
+def _same(check: Step) -> Codec:
+    return Codec(check, check)
+
+
+def _integer_codec(where: str) -> Codec:
+    def check(value: object) -> object:
+        if type(value) is not int or not _INT_MIN <= value <= _INT_MAX:
+            _refuse(where, "an integer of 64 bits", value)
+        return value
+
+    return _same(check)
+
+
+def _float_codec(where: str) -> Codec:
+    def check(value: object) -> object:
+        # "Not a number" is neither before nor after any time, and infinity minus infinity is not a number.
+        if type(value) is float and math.isfinite(value):
+            return value
+        if type(value) is int and _INT_MIN <= value <= _INT_MAX:
+            return float(value)
+        _refuse(where, "a finite number", value)
+
+    return _same(check)
+
+
+def _exact_codec(cls: type, expected: str, where: str) -> Codec:
+    def check(value: object) -> object:
+        if type(value) is not cls:
+            _refuse(where, expected, value)
+        return value
+
+    return _same(check)
+
+
+def _enum_codec(cls: type[Enum], where: str) -> Codec:
+    members = {each.value: each for each in cls}
+    kind = type(next(iter(members)))
+
+    def encode(value: object) -> object:
+        if not isinstance(value, cls):
+            _refuse(where, cls.__name__, value)
+        return value._value_  # the same as `value`, without a call in Python
+
+    def decode(plain: object) -> object:
+        # The type is compared too, for True equals 1, which may be a member.
+        if type(plain) is not kind or plain not in members:
+            _refuse(where, cls.__name__, plain)
+        return members[plain]
+
+    return Codec(encode, decode)
+
+
+def _union_codec(choices: tuple[object, ...], where: str) -> Codec:
+    """Dataclasses, tagged; or one type; either with or without None."""
+    some = [choice for choice in choices if choice is not types.NoneType]
+    if len(some) == 1:
+        encode_some, decode_some = _codec(some[0], where)
+    else:
+        encode_some, decode_some = tagged_codec(tuple(cls for cls in some if isinstance(cls, type)), where)
+    if len(some) == len(choices):
+        return Codec(encode_some, decode_some)
+    return Codec(
+        lambda value: None if value is None else encode_some(value),
+        lambda plain: None if plain is None else decode_some(plain),
+    )
+
+
+def _sequence_codec(cls: type, item: Codec, where: str) -> Codec:
+    encode_item, decode_item = item
+
+    def encode(value: object) -> object:
+        if not isinstance(value, cls) or not isinstance(value, tuple | list):
+            _refuse(where, cls.__name__, value)
+        return [encode_item(each) for each in value]
+
+    def decode(plain: object) -> object:
+        if type(plain) is not list:
+            _refuse(where, "an array", plain)
+        return cls([decode_item(each) for each in plain])
+
+    return Codec(encode, decode)
+
+
+def _row_codec(items: list[Codec], where: str) -> Codec:
+    """A tuple of so many values, each of its own type."""
+
+    def encode(value: object) -> object:
+        if type(value) is not tuple or len(value) != len(items):
+            _refuse(where, f"a tuple of {len(items)}", value)
+        return [item.encode(each) for item, each in zip(items, value, strict=True)]
+
+    def decode(plain: object) -> object:
+        if type(plain) is not list or len(plain) != len(items):
+            _refuse(where, f"an array of {len(items)}", plain)
+        return tuple([item.decode(each) for item, each in zip(items, plain, strict=True)])
+
+    return Codec(encode, decode)
+
+
+def _map_codec(item: Codec, where: str) -> Codec:
+    def convert(step: Step, value: object) -> object:
+        if type(value) is not dict or not all(type(key) is str for key in value):
+            _refuse(where, "a map with text as keys", value)
+        return {key: step(each) for key, each in value.items()}
+
+    return Codec(functools.partial(convert, item.encode), functools.partial(convert, item.decode))
+
+
+# --- native values, and what a store answers ---
+
+
+def native_codec(where: str) -> Codec:
+    """A native value. `wire.py` packs datetime and Pickled; the rest is plain already, and only checked and copied."""
+    return _same(lambda value: _native(value, where, 0))
+
+
+def _native(value: object, where: str, depth: int) -> object:
+    if depth > MAX_DEPTH:
+        _refuse(where, f"at most {MAX_DEPTH} levels of lists and dicts", value)
+    match value:
+        case None | bool() | float() | str() | bytes() | datetime() | requests.Pickled(bytes()):
+            return value
+        case int() if _INT_MIN <= value <= _INT_MAX:
+            return value
+        case list():
+            return [_native(each, where, depth + 1) for each in value]
+        case dict() if all(isinstance(key, str) for key in value):
+            return {key: _native(each, where, depth + 1) for key, each in value.items()}
+    _refuse(where, "a native value, with integers of 64 bits and text as keys", value)
+
+
+class _AnyAnswer:
+    """Stands in for the annotation of an answer."""
+
+
+ANSWERS = (records.RunRecord, records.Batch, requests.WriteOutput, requests.RegisterNode, requests.Refused)
+"""The classes that may stand in StoreAnswers, beside native values and tuples."""
+
+
+def _answer_codec(where: str) -> Codec:
+    native, record = native_codec(where), tagged_codec(ANSWERS, where)
+
+    def encode(value: object) -> object:
+        return record.encode(value) if type(value) in ANSWERS else [_NATIVE_ANSWER, native.encode(value)]
+
+    def decode(plain: object) -> object:
+        if type(plain) is list and len(plain) == 2 and plain[0] is _NATIVE_ANSWER:
+            return native.decode(plain[1])
+        return record.decode(plain)
+
+    return Codec(encode, decode)
+
+
+def _any_answer_codec(where: str) -> Codec:
+    single = _answer_codec(where)
+    several = _sequence_codec(tuple, single, where)
+
+    def encode(value: object) -> object:
+        return [_TUPLE_ANSWER, several.encode(value)] if type(value) is tuple else single.encode(value)
+
+    def decode(plain: object) -> object:
+        if type(plain) is list and len(plain) == 2 and plain[0] is _TUPLE_ANSWER:
+            return several.decode(plain[1])
+        return single.decode(plain)
+
+    return Codec(encode, decode)
+
+
+_LEAVES: dict[type, Callable[[str], Codec]] = {
+    int: _integer_codec,
+    float: _float_codec,
+    bool: functools.partial(_exact_codec, bool, "true or false"),
+    str: functools.partial(_exact_codec, str, "text"),
+    bytes: functools.partial(_exact_codec, bytes, "bytes"),
+    object: native_codec,
+    _AnyAnswer: _any_answer_codec,
+}

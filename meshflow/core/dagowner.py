@@ -1,0 +1,400 @@
+"""Driving one dag run: from its fold to jobs, from reports to its log, from its end to the workflow run above it.
+
+Invariants:
+1. A report about an attempt that is not current (`handouts.py`) is acknowledged and discarded.
+2. A report is acknowledged only when the log has what it said.
+3. The start of an `at_most_once` task is in the log before the job leaves; once it is there, no second attempt is made.
+4. After a take-over nothing is handed out until the living members have told what they hold, or `adopt_s` has passed;
+   what they hold is adopted, not started again.
+"""
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from meshflow.core.dagrun import DagRun, Step
+from meshflow.core.dispatch import Dispatcher
+from meshflow.core.effects import Effect, Emit, Send
+from meshflow.core.events import JobRequeued, ResultDiscarded
+from meshflow.core.graph import DagDefinition
+from meshflow.core.handouts import Handouts
+from meshflow.core.messages import (
+    Attempt,
+    Cancel,
+    Finished,
+    Job,
+    Output,
+    Owned,
+    Reports,
+    ReportsAck,
+    Returned,
+    Stopping,
+    Work,
+)
+from meshflow.core.ownership import RunLog
+from meshflow.core.provenance import dag_provenance
+from meshflow.core.queue import Waiting
+from meshflow.core.records import (
+    Entry,
+    Noted,
+    RunEnded,
+    RunRecord,
+    State,
+    Stop,
+    StopAsked,
+    TaskEnded,
+    TasksQueued,
+    TaskStarted,
+    Value,
+)
+from meshflow.core.requests import SetFields, UpdateRun
+from meshflow.ids import NodeId, dag_run_name, workflow_of
+
+_ENTRY_BYTES = 96
+"""What an entry weighs beside its value, roughly; only bounds the size of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerSettings:
+    """How an owner drives its runs."""
+
+    adopt_s: float = 0.3
+    """After a take-over, seconds to wait for what the members hold before jobs are handed out again."""
+    lost_s: float = 2.0
+    """An attempt that its node does not list this long after it was handed out was lost on the way, seconds."""
+    silent_s: float = 3.0
+    """Seconds without a word about attempts after which their node is asked. Above the worker's `holding_s`."""
+    max_losses: int = 10
+    """A task whose attempts were lost this often fails: it may be what kills its nodes."""
+    max_backlog: int = 20_000
+    """Log entries waiting for the store beyond which no more jobs are handed out."""
+    max_provenance_tasks: int = 5_000
+    """Dags of more tasks leave their timings to the log: a MongoDB document holds 16 MB."""
+    progress_s: float = 0.5
+    """Seconds between updates of the counts in the run record."""
+    resend_s: float = 1.0
+    """Seconds after which a signal that was not answered is sent again."""
+
+
+class DagOwner:
+    """One dag run that this node drives. `initial` is the data given to `start_dag`, None if none was."""
+
+    def __init__(
+        self,
+        record: RunRecord,
+        definition: DagDefinition,
+        fold: DagRun,
+        log: RunLog,
+        dispatcher: Dispatcher,
+        settings: OwnerSettings,
+        initial: Value | None,
+        names: dict[NodeId, str],
+    ) -> None:
+        self.run = record.run
+        self.parent = workflow_of(record.run)
+        self.fold = fold
+        self.log = log
+        self.handouts = Handouts(settings.lost_s)
+        self._record = record
+        self._definition = definition
+        self._dispatcher = dispatcher
+        self._settings = settings
+        self._initial = initial
+        self._names = names
+        self._delayed: list[tuple[float, int]] = []
+        self._seen: dict[NodeId, int] = {}
+        self._to_acknowledge: dict[NodeId, None] = {}
+        self._silent: dict[NodeId, None] = {}
+        """After a take-over: members that have not told yet what they hold."""
+        self._held_back: list[int] = []
+        """Tasks that are queued, but not to be handed out before the members have told what they hold."""
+        self._adopt_until = -math.inf
+        self._is_ending = False
+        self._progress_at = 0.0
+        self._progress_done = -1
+        self._asked_at: dict[NodeId, float] = {}
+
+    # --- taking charge ---
+
+    def begin(self, members: Sequence[NodeId], is_takeover: bool, now: float) -> list[Effect]:
+        """Drive on from where the fold stands, with `members` alive."""
+        effects: list[Effect] = []
+        for task, (attempt, epoch, node) in self.fold.started_on.items():
+            self.handouts.put(Attempt(self.run, task, attempt, epoch), node, now)
+        if is_takeover:
+            self._adopt_until = now + self._settings.adopt_s
+            self._silent = dict.fromkeys(members)
+            effects += [Send(member, Owned(self.run, self.log.epoch)) for member in members]
+        if self._record.stop is not Stop.NONE:
+            effects += self.ask_stop(self._record.stop, self._record.stop_reason)
+        self._enqueue(self.fold.ready())
+        for node in self.handouts.nodes:
+            if node not in members:
+                effects += self.node_gone(node)
+        return effects
+
+    def _enqueue(self, tasks: Sequence[int]) -> None:
+        if not tasks:
+            return
+        self._record_entry(TasksQueued(tuple(tasks)))
+        if self._silent:
+            self._held_back += tasks
+        else:
+            self._push(tasks)
+
+    def _push(self, tasks: Sequence[int]) -> None:
+        for task in tasks:
+            spec = self.fold.spec.tasks[task]
+            self._dispatcher.push(Waiting(self.run, task), spec.queue, spec.priority)
+
+    def _record_entry(self, entry: Entry, weight: int = 0, then: Sequence[Effect] = ()) -> Step:
+        """Fold an entry and have it logged."""
+        self.log.add(entry, then=then, size_bytes=weight + _ENTRY_BYTES)
+        return self.fold.apply(entry)
+
+    # --- handing out ---
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the store is so far behind that no more jobs may leave."""
+        return self.log.backlog_count > self._settings.max_backlog
+
+    def is_waiting(self, task: int) -> bool:
+        """Whether the task still wants an attempt."""
+        return not self.fold.states[task].is_final and task not in self.handouts
+
+    def hand_out(self, task: int, to: NodeId, now: float) -> Job | None:
+        """The job for an attempt at `task` on node `to`, noted in the log. None if it will be sent by itself, once the
+        log has its start (invariant 3)."""
+        spec = self.fold.spec.tasks[task]
+        attempt = Attempt(self.run, task, self.fold.attempts[task] + 1, self.log.epoch)
+        job = Job(
+            attempt,
+            spec.name,
+            self._record.workflow,
+            spec.queue,
+            spec.payload,
+            spec.uses,
+            self.fold.inputs(task),
+            None if self.fold.has_parents(task) else self._initial,
+            spec.timeout_s,
+        )
+        self.handouts.put(attempt, to, now)
+        started = TaskStarted(task, attempt.attempt, attempt.epoch, to)
+        if not spec.at_most_once:
+            self._record_entry(started)
+            return job
+        codes = {digest: self.code(digest) for digest in (job.payload, *job.uses)}
+        self._record_entry(started, then=[Send(to, Work((job,), codes, 0))])
+        return None
+
+    def code(self, digest: str) -> bytes:
+        """The pickled code of that digest."""
+        return self._definition.payloads[digest]
+
+    # --- what nodes tell ---
+
+    def reports(self, sender: NodeId, message: Reports, now: float) -> list[Effect]:
+        """Take the reports that are new; after a gap nothing, so that they are sent again."""
+        seen = max(self._seen.get(sender, 0), message.acknowledged - 1)
+        if message.first > seen + 1:
+            return []
+        effects: list[Effect] = []
+        for report in message.reports[max(0, seen + 1 - message.first) :]:
+            match report:
+                case Finished():
+                    effects += self._finished(sender, report, now)
+                case Output(chunk=chunk):
+                    self.log.add(requests=[chunk], size_bytes=len(chunk.data))
+                case Returned():
+                    self._returned(sender, report)
+        self._seen[sender] = max(seen, message.first + len(message.reports) - 1)
+        self._to_acknowledge[sender] = None
+        self.handouts.heard(sender, now)
+        return effects
+
+    def _finished(self, sender: NodeId, report: Finished, now: float) -> list[Effect]:
+        attempt = report.attempt
+        if not self.handouts.is_current(attempt, sender):
+            return [Emit(ResultDiscarded(self.run, attempt.task, attempt.attempt, attempt.epoch, sender))]
+        self.handouts.take(attempt.task)
+        state, retry = report.state, False
+        if state is State.FAILED and self.fold.stop is Stop.CANCEL:
+            state = State.CANCELLED
+        elif state is State.FAILED and self.fold.stop is Stop.NONE:
+            retry = self.fold.failures[attempt.task] < self.fold.spec.tasks[attempt.task].retries
+        end = TaskEnded(
+            attempt.task,
+            attempt.attempt,
+            state,
+            report.value,
+            report.limit,
+            report.reason,
+            report.started_at,
+            report.ended_at,
+            self._names.get(sender, sender),
+            retry,
+        )
+        effects = self._end_attempt(end)
+        if retry and not self.fold.states[attempt.task].is_final:
+            self._delay(attempt.task, now)
+        return effects
+
+    def _end_attempt(self, end: TaskEnded) -> list[Effect]:
+        was = self.fold.stop
+        step = self._record_entry(end, len(end.value.inline) + len(end.reason))
+        self._follow(step)
+        return self._tell_stopping() if was is Stop.NONE and self.fold.stop is not Stop.NONE else []
+
+    def _follow(self, step: Step) -> None:
+        for end in step.ended:
+            self._dispatcher.remove(Waiting(self.run, end.task))
+            self.log.add(end, size_bytes=_ENTRY_BYTES)
+        for name in step.unknown_limits:
+            self.log.add(Noted(f"limit names {name!r}, which is no successor of the task; it is ignored"))
+        self._enqueue(step.ready)
+
+    def _delay(self, task: int, now: float) -> None:
+        spec = self.fold.spec.tasks[task]
+        wait_s = spec.retry_delay_s * spec.backoff ** max(0, self.fold.failures[task] - 1)
+        heapq.heappush(self._delayed, (now + wait_s, task))
+
+    def _returned(self, sender: NodeId, report: Returned) -> None:
+        if report.lacks_code:
+            self._dispatcher.forget_codes(sender)
+        if not self.handouts.is_current(report.attempt, sender):
+            return
+        attempt, _ = self.handouts.take(report.attempt.task)
+        state = State.CANCELLED if self.fold.stop is Stop.CANCEL else State.QUEUED
+        self._follow(self._record_entry(TaskEnded(attempt.task, attempt.attempt, state, retry=True)))
+        if not self.fold.states[attempt.task].is_final:
+            self._enqueue((attempt.task,))
+
+    def held(self, sender: NodeId, listed: Sequence[Attempt], now: float) -> list[Effect]:
+        """A node lists what it holds of this run: adopt what we did not know of, give up what it lacks, cancel what is
+        stale."""
+        self._silent.pop(sender, None)
+        self.handouts.heard(sender, now)
+        unknown = [attempt for attempt in listed if not self.handouts.is_current(attempt, sender)]
+        stale = tuple(attempt for attempt in unknown if not self._adopt(sender, attempt, now))
+        effects: list[Effect] = [Send(sender, Cancel(stale))] if stale else []
+        for task in self.handouts.missing(sender, listed, self.log.epoch, now):
+            effects += self._lose(task, "its node does not know of it")
+        return effects
+
+    def _adopt(self, sender: NodeId, attempt: Attempt, now: float) -> bool:
+        """An attempt of an earlier owner whose start did not reach the log goes on, and counts."""
+        task = attempt.task
+        if not 0 <= task < self.fold.total_count or attempt.epoch >= self.log.epoch or task in self.handouts:
+            return False
+        # Not open: its parent's end did not reach the log either, so the parent runs again, and this task after it.
+        if not self.fold.is_open(task) or attempt.attempt <= self.fold.attempts[task]:
+            return False
+        self._dispatcher.remove(Waiting(self.run, task))
+        self.handouts.put(attempt, sender, now)
+        self._record_entry(TaskStarted(task, attempt.attempt, attempt.epoch, sender))
+        return True
+
+    def node_gone(self, node: NodeId) -> list[Effect]:
+        """A node is dead: its attempts are lost."""
+        self._silent.pop(node, None)
+        effects: list[Effect] = []
+        for task, _ in self.handouts.at(node):
+            effects += self._lose(task, "its node is gone")
+        return effects
+
+    def _lose(self, task: int, why: str) -> list[Effect]:
+        attempt, node = self.handouts.take(task)
+        spec = self.fold.spec.tasks[task]
+        reason = f"attempt {attempt.attempt} on node {self._names.get(node, node)} was lost: {why}"
+        state, retry = State.LOST, True
+        if spec.at_most_once:
+            state, retry, reason = State.FAILED, False, f"{reason}; it may run at most once"
+        elif self.fold.losses[task] + 1 >= self._settings.max_losses:
+            state, retry, reason = State.FAILED, False, f"{reason}; that makes {self._settings.max_losses} times"
+        end = TaskEnded(task, attempt.attempt, state, reason=reason, node=self._names.get(node, node), retry=retry)
+        effects: list[Effect] = [Emit(JobRequeued(self.run, spec.name, attempt.attempt, node, reason))]
+        effects += self._end_attempt(end)
+        if not self.fold.states[task].is_final:
+            self._enqueue((task,))
+        return effects
+
+    # --- stopping and ending ---
+
+    def ask_stop(self, stop: Stop, reason: str) -> list[Effect]:
+        """Somebody wants this run to end early. Asking again changes nothing, but CANCEL outranks STOP."""
+        if self.fold.ended is not None or self.fold.stop is Stop.CANCEL or self.fold.stop is stop:
+            return []
+        state = State.CANCELLED if stop is Stop.CANCEL else State.STOPPED
+        self._follow(self._record_entry(StopAsked(stop, state, reason)))
+        effects = self._tell_stopping()
+        if stop is Stop.CANCEL:
+            for node in self.handouts.nodes:
+                attempts = tuple(attempt for _, attempt in self.handouts.at(node))
+                effects.append(Send(node, Cancel(attempts)))
+        return effects
+
+    def _tell_stopping(self) -> list[Effect]:
+        return [Send(node, Stopping(self.run)) for node in self.handouts.nodes]
+
+    def write_provenance(self, wall_at: float | None) -> None:
+        """Have the timings so far written to the `meta` section with the next batch; `wall_at` ends the run."""
+        if self.fold.total_count > self._settings.max_provenance_tasks:
+            return
+        started_at = self._record.started_at or self._record.created_at
+        tree = dag_provenance(self.fold, self._record.queue, started_at, wall_at)
+        self.log.add(requests=[SetFields(self.parent, "meta", {f"log.{dag_run_name(self.run)}": tree})])
+
+    def _end(self, wall_at: float) -> None:
+        self._is_ending = True
+        state, reason = self.fold.outcome()
+        self._record_entry(RunEnded(state, reason))
+        self.write_provenance(wall_at)
+        self.log.add(requests=[self._update(state, reason, wall_at)])
+
+    def _update(self, state: State | None, reason: str | None, ended_at: float | None) -> UpdateRun:
+        done, total = self.fold.done_count, self.fold.total_count
+        return UpdateRun(
+            self.run, self.log.epoch, state=state, reason=reason, ended_at=ended_at, total=total, done=done
+        )
+
+    # --- time ---
+
+    def wake(self, now: float) -> list[Effect]:
+        """Queue what is due, and ask nodes that have been silent about attempts they were handed."""
+        effects: list[Effect] = []
+        if self._held_back and (not self._silent or now >= self._adopt_until):
+            self._silent.clear()
+            self._push([task for task in self._held_back if self.is_waiting(task)])
+            self._held_back.clear()
+        while self._delayed and self._delayed[0][0] <= now:
+            _, task = heapq.heappop(self._delayed)
+            if self.is_waiting(task):
+                self._enqueue((task,))
+        for node in self.handouts.silent(now - self._settings.silent_s):
+            if now - self._asked_at.get(node, -math.inf) >= self._settings.resend_s:
+                self._asked_at[node] = now
+                effects.append(Send(node, Owned(self.run, self.log.epoch)))
+        return effects
+
+    def flush(self, now: float, wall_at: float) -> list[Effect]:
+        """End what is done, and send the next batch of the log."""
+        if self._to_acknowledge:
+            self.log.add(then=[Send(node, ReportsAck(self.run, self._seen[node] + 1)) for node in self._to_acknowledge])
+            self._to_acknowledge.clear()
+        if self.fold.is_done and not self._is_ending and not self.handouts:
+            self._end(wall_at)
+        elif self.fold.done_count != self._progress_done and now >= self._progress_at and not self._is_ending:
+            self._progress_at, self._progress_done = now + self._settings.progress_s, self.fold.done_count
+            self.log.add(requests=[self._update(None, None, None)])
+        return self.log.flush(wall_at)
+
+    def deadline(self) -> float:
+        """When `flush` is next due without any input."""
+        due = self._delayed[0][0] if self._delayed else math.inf
+        heard_at = self.handouts.earliest_heard_at()
+        if heard_at is not None:
+            asked_at = max(self._asked_at.values(), default=-math.inf)
+            due = min(due, max(heard_at + self._settings.silent_s, asked_at + self._settings.resend_s))
+        return min(due, self._adopt_until) if self._held_back else due

@@ -1,0 +1,241 @@
+"""One run of a dag, as the fold of its log: which tasks may run, which are skipped, when it has ended, and how.
+
+Invariants:
+1. The state follows from the blueprint and the log entries alone; applying a log again gives the same state, so an
+   owner that takes over goes on where the log ends. Skips are consequences, recomputed, and logged only for people to
+   see.
+2. A task becomes ready at most once: when its last parent is done. Then it runs if it has no parents, or `force_run`,
+   or some parent lets it: a skipped parent with `propagate_skip=False`, or one that ran and did not exclude it by
+   `limit`. Otherwise it is skipped. (Lightflow's OR rule; spec/lightflow.md 2.5.)
+3. A task has one recorded end. An entry for a task that has ended changes nothing.
+4. Once a stop is asked (by a person, a failed or an aborted task), nothing new becomes ready; what runs is awaited.
+
+Source: the behaviour of Lightflow 1.11, with a failed task failing the run.
+"""
+
+from dataclasses import dataclass
+
+from meshflow.core.graph import DagSpec
+from meshflow.core.messages import Input
+from meshflow.core.records import (
+    Claimed,
+    DagEnded,
+    DagStarted,
+    Entry,
+    Noted,
+    RunEnded,
+    State,
+    Stop,
+    StopAsked,
+    TaskEnded,
+    TasksQueued,
+    TaskStarted,
+)
+from meshflow.ids import NodeId
+
+_UNLOCKS = (State.COMPLETED, State.SKIPPED, State.STOPPED)
+_ENDS_RUN = (State.FAILED, State.ABORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows from an entry: tasks that became ready, and tasks that were skipped or stopped before they
+    started."""
+
+    ready: tuple[int, ...] = ()
+    ended: tuple[TaskEnded, ...] = ()
+    unknown_limits: tuple[str, ...] = ()
+    """Names in a `limit` that are no successors of the task."""
+
+
+class DagRun:
+    """The state of one dag run. Tasks are named by their index in the blueprint."""
+
+    def __init__(self, spec: DagSpec) -> None:
+        count = len(spec.tasks)
+        self.spec = spec
+        self.states: list[State] = [State.WAITING] * count
+        self.attempts: list[int] = [0] * count
+        """The number of the last attempt that was started, 0 for none."""
+        self.failures: list[int] = [0] * count
+        """Attempts that failed and were tried again."""
+        self.losses: list[int] = [0] * count
+        self.started_on: dict[int, tuple[int, int, NodeId]] = {}
+        """`{task: (attempt, epoch, node)}` of running attempts as far as the log knows."""
+        self.ends: dict[int, TaskEnded] = {}
+        self.stop = Stop.NONE
+        self.end_state = State.COMPLETED
+        self.reason = ""
+        self.ended: State | None = None
+        self.done_count = 0
+        self._parents: list[list[tuple[int, str | None]]] = [[] for _ in range(count)]
+        self._children: list[list[int]] = [[] for _ in range(count)]
+        for edge in spec.edges:
+            self._parents[edge.child].append((edge.parent, edge.slot))
+            self._children[edge.parent].append(edge.child)
+        self._undone = [len(of) for of in self._parents]
+
+    @property
+    def total_count(self) -> int:
+        """Tasks of this dag."""
+        return len(self.states)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every task has ended, so that the run can be ended."""
+        return self.done_count == len(self.states)
+
+    def outcome(self) -> tuple[State, str]:
+        """The final state the run has, or would have if it ended now, and the reason."""
+        return self.end_state, self.reason
+
+    def is_open(self, task: int) -> bool:
+        """Whether the task may run: its parents are done, it has not ended, and nothing stops the run."""
+        return self._undone[task] == 0 and not self.states[task].is_final and self.stop is Stop.NONE
+
+    def has_parents(self, task: int) -> bool:
+        """Whether the task is not a root."""
+        return bool(self._parents[task])
+
+    def roots(self) -> tuple[int, ...]:
+        """The tasks without parents, in definition order: the first that are ready."""
+        return tuple(task for task, parents in enumerate(self._parents) if not parents)
+
+    def ready(self) -> tuple[int, ...]:
+        """All tasks that may run now and have no running attempt, in definition order."""
+        if self.stop is not Stop.NONE:
+            return ()
+        return tuple(
+            task
+            for task, state in enumerate(self.states)
+            if state in (State.WAITING, State.QUEUED) and self._undone[task] == 0 and task not in self.started_on
+        )
+
+    def inputs(self, task: int) -> tuple[Input, ...]:
+        """The results of the parents that were not skipped, in the order of the edges."""
+        return tuple(
+            Input(self.spec.tasks[parent].name, slot, self.ends[parent].value)
+            for parent, slot in self._parents[task]
+            if self.states[parent] is not State.SKIPPED
+        )
+
+    def apply(self, entry: Entry) -> Step:
+        """Fold one entry of the log; the entries that only other kinds of run have change nothing."""
+        match entry:
+            case TaskStarted():
+                self._start(entry)
+            case TaskEnded():
+                return self._end(entry)
+            case StopAsked():
+                return self._ask_stop(entry)
+            case RunEnded(state=state, reason=reason):
+                self.ended, self.end_state, self.reason = state, state, reason
+            case TasksQueued(tasks=tasks):
+                for task in tasks:
+                    if self.states[task] is State.WAITING:
+                        self.states[task] = State.QUEUED
+            case Claimed() | Noted() | DagStarted() | DagEnded():
+                pass
+        return Step()
+
+    def _start(self, entry: TaskStarted) -> None:
+        if self.states[entry.task].is_final:
+            return
+        self.states[entry.task] = State.RUNNING
+        self.attempts[entry.task] = max(self.attempts[entry.task], entry.attempt)
+        self.started_on[entry.task] = (entry.attempt, entry.epoch, entry.node)
+
+    def _end(self, entry: TaskEnded) -> Step:
+        task = entry.task
+        if self.states[task].is_final:
+            return Step()
+        self.attempts[task] = max(self.attempts[task], entry.attempt)
+        self.started_on.pop(task, None)
+        if entry.retry:
+            self._await_retry(entry)
+            # A stop that came while the attempt ran lets no further attempt begin.
+            return self._stop_waiting() if self.stop is not Stop.NONE else Step()
+        self._become_final(entry)
+        if entry.state in _ENDS_RUN and self.stop is Stop.NONE:
+            name = self.spec.tasks[task].name
+            return self._begin_stop(Stop.STOP, entry.state, f"task {name!r} {entry.state.value}: {entry.reason}")
+        if entry.state not in _UNLOCKS or self.stop is not Stop.NONE:
+            return Step()
+        return self._unlock(entry)
+
+    def _await_retry(self, entry: TaskEnded) -> None:
+        if entry.state is State.LOST:
+            self.losses[entry.task] += 1
+        elif entry.state is State.FAILED:
+            self.failures[entry.task] += 1
+        else:
+            # Given back before it started: that was no attempt, and its number is used again.
+            self.attempts[entry.task] = entry.attempt - 1
+        self.states[entry.task] = State.QUEUED
+
+    def _become_final(self, entry: TaskEnded) -> None:
+        self.states[entry.task] = entry.state
+        self.ends[entry.task] = entry
+        self.done_count += 1
+
+    def _unlock(self, entry: TaskEnded) -> Step:
+        """Judge the children of a task that is done; skips cascade, breadth first, without recursion."""
+        ready: list[int] = []
+        skipped: list[TaskEnded] = []
+        done = [entry.task]
+        for task in done:
+            for child in self._children[task]:
+                self._undone[child] -= 1
+                if self._undone[child] > 0 or self.states[child].is_final:
+                    continue
+                if self._may_run(child):
+                    ready.append(child)
+                else:
+                    end = TaskEnded(child, 0, State.SKIPPED, reason="no parent selected it")
+                    self._become_final(end)
+                    skipped.append(end)
+                    done.append(child)
+        return Step(tuple(sorted(ready)), tuple(skipped), self._unknown_limits(entry))
+
+    def _may_run(self, task: int) -> bool:
+        spec = self.spec.tasks[task]
+        if spec.force_run:
+            return True
+        for parent, _ in self._parents[task]:
+            if self.states[parent] is State.SKIPPED:
+                if not self.spec.tasks[parent].propagate_skip:
+                    return True
+            else:
+                limit = self.ends[parent].limit
+                if limit is None or spec.name in limit:
+                    return True
+        return False
+
+    def _unknown_limits(self, entry: TaskEnded) -> tuple[str, ...]:
+        if not entry.limit:
+            return ()
+        names = {self.spec.tasks[child].name for child in self._children[entry.task]}
+        return tuple(name for name in entry.limit if name not in names)
+
+    def _ask_stop(self, entry: StopAsked) -> Step:
+        if self.stop is Stop.NONE:
+            return self._begin_stop(entry.stop, entry.state, entry.reason)
+        if self.stop is Stop.STOP and entry.stop is Stop.CANCEL:
+            self.stop = Stop.CANCEL
+            if self.end_state is State.STOPPED:
+                self.end_state, self.reason = entry.state, entry.reason
+        return Step()
+
+    def _begin_stop(self, stop: Stop, state: State, reason: str) -> Step:
+        self.stop, self.end_state, self.reason = stop, state, reason
+        return self._stop_waiting()
+
+    def _stop_waiting(self) -> Step:
+        state = State.CANCELLED if self.stop is Stop.CANCEL else State.STOPPED
+        ended = []
+        for task, now_state in enumerate(self.states):
+            if not now_state.is_final and task not in self.started_on:
+                end = TaskEnded(task, 0, state, reason=f"not started: {self.reason}")
+                self._become_final(end)
+                ended.append(end)
+        return Step(ended=tuple(ended))

@@ -1,0 +1,389 @@
+"""One frozen dataclass per message between nodes. Hot ones carry batches. PROTOCOL.md tells each one's story.
+
+A message may be lost, doubled, late, or from an earlier life of its sender; none of them may matter to results.
+Instants never travel, except wall-clock stamps for people to read; durations do.
+"""
+
+from dataclasses import dataclass
+
+from meshflow.core.member import Member, Status
+from meshflow.core.records import Batch, State, Value
+from meshflow.core.requests import Answer, Request, WriteOutput
+from meshflow.ids import NodeId, RunId
+
+# --- membership: who is here (membership.py, gossip.py) ---
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What others say of a member at one of its incarnations: that it is suspect, dead, or has left."""
+
+    id: NodeId
+    incarnation: int
+    status: Status
+    accusers: tuple[NodeId, ...] = ()
+    """Of a suspect: the members that could not reach it, each by a probe of its own."""
+    cut_off: tuple[NodeId, ...] = ()
+    """Those accusers whose connection to it broke as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Updates that ride along: `members` as they describe themselves, and `verdicts` about others."""
+
+    members: tuple[Member, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Are you there? Answered by ProbeAck with the same seq."""
+
+    seq: int
+    news: News = News()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAck:
+    """Yes."""
+
+    seq: int
+    news: News = News()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """Probe `target` for me; answer ProbeAck with my seq if it answers you, ProbeNack before `timeout_s` if not."""
+
+    seq: int
+    target: NodeId
+    timeout_s: float
+    news: News = News()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeNack:
+    """I am here, but the target did not answer me (Lifeguard, LHA-Probe)."""
+
+    seq: int
+    is_cut_off: bool = False
+    """My connection to the target broke, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gossip:
+    """News about members, spread in the background."""
+
+    news: News
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Compares views; joining is a Sync to a seed. Step 1 opens with the sender's own record and digests, step 2
+    answers with the members wherever the digests differ, step 3 closes with what differs even then."""
+
+    step: int
+    members: tuple[Member, ...]
+    digests: tuple[int, ...] = ()
+    """One number per part of the sender's view; empty in step 3 and in all but the last message of step 2."""
+
+
+MembershipMessage = Probe | ProbeAck | ProbeRequest | ProbeNack | Gossip | Sync
+
+
+# --- work: owners hand out attempts, nodes pull them (dispatch.py, worker.py) ---
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Names one try at a task. `epoch` is that of the owner who handed it out."""
+
+    run: RunId
+    task: int
+    attempt: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The result of one parent, as the child will see it."""
+
+    task: str
+    slot: str | None
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An attempt with all that is needed to run it."""
+
+    attempt: Attempt
+    name: str
+    workflow: str
+    queue: str
+    payload: str
+    """Digest of the pickled task."""
+    uses: tuple[str, ...]
+    """Digests of what the pickled task shares with others."""
+    inputs: tuple[Input, ...]
+    initial: Value | None
+    """The MultiTaskData given to `start_dag`, for root tasks of that dag run; None: build it from `inputs`."""
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Owner to nodes: I have jobs waiting, so many on each queue."""
+
+    queues: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Node to owner: you may have handed me `granted` jobs in all since we met (a running total, so that a lost or
+    doubled Demand does no harm; a lower total takes credit back). `received` jobs have arrived."""
+
+    granted: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Owner to node: run these."""
+
+    jobs: tuple[Job, ...]
+    codes: dict[str, bytes]
+    """`{digest: pickled code}` that the jobs need and that this owner has not sent to this node before."""
+    backlog: int
+    """How many more jobs wait here that this node could serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Report: an attempt ended."""
+
+    attempt: Attempt
+    state: State
+    """COMPLETED, STOPPED (the task raised StopTask), ABORTED (AbortWorkflow) or FAILED."""
+    value: Value
+    limit: tuple[str, ...] | None
+    reason: str
+    started_at: float
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Report: an attempt printed something."""
+
+    attempt: Attempt
+    chunk: WriteOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Report: an attempt was not started here and may go elsewhere (drain, a stale grant, code not at hand)."""
+
+    attempt: Attempt
+    lacks_code: bool = False
+
+
+Report = Finished | Output | Returned
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Node to the owner of `run`: what happened to its attempts. Reports are numbered from `first` on, rising per run
+    and node, and are sent again until acknowledged; all below `acknowledged` have been, or never were.
+    `granted` and `received` as in Demand."""
+
+    run: RunId
+    first: int
+    acknowledged: int
+    reports: tuple[Report, ...]
+    granted: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsAck:
+    """Owner to node: reports of `run` below number `upto` are in the log."""
+
+    run: RunId
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Node to owner: all attempts of your runs that I hold (waiting, running, or ended and not acknowledged), every
+    second while there are any or while credit is out, and in answer to Owned."""
+
+    attempts: tuple[Attempt, ...]
+    granted: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Owner to node: end these attempts; their results are not wanted if they are stale."""
+
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Owner to node: this dag run was asked to stop; tell the tasks that listen."""
+
+    run: RunId
+
+
+# --- runs: who drives what (ownership.py, node.py) ---
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpen:
+    """A run waits to be claimed, or has been asked to stop: look at its record now."""
+
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """The sender drives `run` in `epoch`. Told to all after a take-over, to the owner of its workflow run after a
+    claim, and to a node that is silent about attempts it was handed. A node turns to the sender with its reports and signals, and
+    answers Holding."""
+
+    run: RunId
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something asked of the owner of `run`, by a task or by the owner of another run. `key` names the request for all
+    time: asked again, it is answered again and done once."""
+
+    run: RunId
+    key: str
+    action: str
+    """From tasks: `start_dag`, `join_dags`, `stop_dag`, `stop_workflow`, `is_dag_stopped`, `is_dag_completed`, `flush`.
+    From owners of dag runs to the owner of their workflow run: the same, and `dag_ended`."""
+    arguments: dict[str, object]
+    data: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignalAnswer:
+    """The answer to the signal of that key. `error` is empty, or says why it was refused."""
+
+    key: str
+    result: object
+    error: str = ""
+
+
+# --- clients and stores ---
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAsk:
+    """Perform these in your store for me (a client, or a node without a store of its own)."""
+
+    number: int
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAnswers:
+    """The answers, in order; `error` is not empty if the store did not answer."""
+
+    number: int
+    answers: tuple[Answer, ...]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Send me what is logged and printed of this workflow run (empty: of all) for the next `seconds`. A node that is
+    asked by a client asks the whole mesh."""
+
+    run: RunId
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """News for who watches: a batch as it was logged, or output as it was captured. Gaps are read from the store."""
+
+    batch: Batch | None
+    output: tuple[WriteOutput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AskStatus:
+    """What are you doing? Answered by NodeStatus."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """What a node is doing now, for people and tools."""
+
+    number: int
+    member: Member
+    version: str
+    running: tuple[tuple[Attempt, str, float], ...]
+    """Attempts in task processes: which, task name, seconds so far."""
+    waiting: dict[str, int]
+    """Jobs that wait at this owner, by queue."""
+    owned: tuple[RunId, ...]
+    members: tuple[Member, ...]
+    done_count: int
+    uptime_s: float
+    refused_append_count: int = 0
+    store_error: str = ""
+    children: tuple[int, ...] = ()
+    """Process ids of its task processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Finish or give back what you have, then leave (`meshflow stop NODE`). Answered by Draining."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """Understood."""
+
+    number: int
+
+
+Message = (
+    Probe
+    | ProbeAck
+    | ProbeRequest
+    | ProbeNack
+    | Gossip
+    | Sync
+    | Offer
+    | Demand
+    | Work
+    | Reports
+    | ReportsAck
+    | Holding
+    | Cancel
+    | Stopping
+    | RunOpen
+    | Owned
+    | Signal
+    | SignalAnswer
+    | StoreAsk
+    | StoreAnswers
+    | Watch
+    | Watched
+    | AskStatus
+    | NodeStatus
+    | Drain
+    | Draining
+)

@@ -1,0 +1,49 @@
+"""What a user reads about a dag run in the `meta` section of the workflow document: who ran what, when, for how long.
+
+Source: Lightflow's layout, `log.<dag run>.tasks.<task>` (spec/lightflow.md 2.12).
+"""
+
+from datetime import UTC, datetime
+
+from meshflow.core.dagrun import DagRun
+
+
+def instant(at: float) -> datetime:
+    """Wall-clock seconds as the date that the document holds."""
+    return datetime.fromtimestamp(at, UTC)
+
+
+def dag_provenance(fold: DagRun, queue: str, started_at: float, ended_at: float | None) -> dict[str, object]:
+    """The `log.<dag run>` subtree. Tasks that never ran are left out, as are ends that have not come."""
+    tasks: dict[str, object] = {}
+    for index, spec in enumerate(fold.spec.tasks):
+        end = fold.ends.get(index)
+        if end is not None and end.started_at:
+            place(
+                tasks,
+                spec.name,
+                {
+                    "start_time": instant(end.started_at),
+                    "end_time": instant(end.ended_at),
+                    "duration": end.ended_at - end.started_at,
+                    "worker": end.node,
+                    "queue": spec.queue,
+                    "state": end.state.value,
+                },
+            )
+    log: dict[str, object] = {"start_time": instant(started_at), "queue": queue, "tasks": tasks}
+    if ended_at is not None:
+        log["end_time"] = instant(ended_at)
+        log["duration"] = ended_at - started_at
+    return log
+
+
+def place(tree: dict[str, object], dotted: str, value: object) -> None:
+    """Put `value` under a name in which dots make levels, as they do everywhere in the document."""
+    *levels, last = dotted.split(".")
+    for level in levels:
+        below = tree.setdefault(level, {})
+        if not isinstance(below, dict):
+            return
+        tree = below
+    tree[last] = value

@@ -1,0 +1,242 @@
+"""What may be asked of a store, as a closed set of values.
+
+A store performs a batch of requests in order, each atomic by itself, and answers each. Every request may be sent again
+after an unknown outcome and then changes nothing more (`StoreUnavailable` means unknown): appends, pushes and extends
+carry a token, all else is idempotent by nature.
+
+A *native value* is None, bool, int (64 bit), float, str, bytes, datetime (UTC, milliseconds), a list of native values,
+a dict of str to native value, or `Pickled`: what a user can read with a MongoDB client, but for the last.
+"""
+
+from dataclasses import dataclass
+
+from meshflow.core.records import Batch, RunRecord, State, Stop
+from meshflow.ids import NodeId, RunId
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """A value that is not native, pickled by the process that set it."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The store understood the request and says no; `reason` is a sentence for the user."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRun:
+    """Record a run with its blobs and, for a workflow run, its document. Answer: bool, False if the run exists (then
+    nothing is changed). The record becomes visible last, so that a visible run is complete."""
+
+    record: RunRecord
+    blobs: dict[str, bytes]
+    document: dict[str, object] | None = None
+    """`{"meta": {...}, "data": {...}}` of native values; None: no document."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRun:
+    """Answer: RunRecord, or None if there is no such run."""
+
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
+class ListRuns:
+    """Answer: tuple of RunRecord, newest first. Filters that are None do not filter."""
+
+    is_open: bool | None = None
+    """True: not in a final state."""
+    parent: RunId | None = None
+    workflows_only: bool = False
+    workflow: str | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRun:
+    """Bring the record up to date if `epoch` is at least the record's. Answer: bool, False if fenced or unknown.
+    Fields that are None stay as they are; `started_at` is kept once set."""
+
+    run: RunId
+    epoch: int
+    state: State | None = None
+    reason: str | None = None
+    owner: NodeId | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    total: int | None = None
+    done: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskStop:
+    """Note in the record that the run shall end early; CANCEL outranks STOP, else the first reason stays. Answer: bool,
+    False if the run is unknown or final."""
+
+    run: RunId
+    stop: Stop
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Write a batch at `(run, seq)` if nothing is there. Answer: bool, True if the entry there is this one (by its
+    token), False if it is another's."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLog:
+    """Answer: tuple of Batch in order of seq from `since` on: all, or about `max_bytes` of them but at least one."""
+
+    run: RunId
+    since: int = 0
+    max_bytes: int = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PutBlob:
+    """Keep bytes under a key of the workflow run `run` (overwrites). Answer: True."""
+
+    run: RunId
+    key: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GetBlob:
+    """Answer: bytes, or None if there is none."""
+
+    run: RunId
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetField:
+    """Read a dotted key of a section (`meta` or `data`) of a run's document; an empty key is the whole section. Answer:
+    `(True, value)`, `(False, None)` if the key is missing, or Refused if there is no document or the path leads through
+    a list or a scalar."""
+
+    run: RunId
+    section: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetFields:
+    """Set dotted keys to native values, making levels between. Answer: bool, False if there is no document; or Refused
+    (nothing set) if a path leads through a list or a scalar."""
+
+    run: RunId
+    section: str
+    items: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendField:
+    """Append values to the list at a dotted key, atomically, making it if missing. Answer: bool, False if there is no
+    document; or Refused if the target is not a list. A token that was seen lately answers True and changes nothing."""
+
+    run: RunId
+    section: str
+    key: str
+    values: tuple[object, ...]
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDocument:
+    """Remove a workflow run's document and the values its tasks passed on (blobs under `value/`). Record, log, output
+    and definitions stay. Answer: bool, False if there was no document."""
+
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutput:
+    """Keep what an attempt printed. `(run, task, attempt, stream, offset)` is the key: writing it again changes
+    nothing. Answer: True."""
+
+    run: RunId
+    task: str
+    attempt: int
+    stream: str
+    """`stdout` or `stderr`."""
+    offset: int
+    """Bytes of this stream before this chunk."""
+    data: bytes
+    at: float = 0.0
+    """Wall clock of the host that captured it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOutput:
+    """Answer: tuple of WriteOutput in the order they were captured (by `at`, then offset). `run` may be a workflow run
+    (all its dag runs) or a dag run; None filters nothing."""
+
+    run: RunId
+    task: str | None = None
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterNode:
+    """Note that a node is there, for those who look for peers. Answer: True."""
+
+    node: NodeId
+    address: str
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetNode:
+    """Answer: True."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class ListNodes:
+    """Answer: tuple of RegisterNode seen at or after `since` (wall clock)."""
+
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRun:
+    """Remove a workflow run and all that belongs to it: dag runs, logs, blobs, document, output. Answer: bool."""
+
+    run: RunId
+
+
+Request = (
+    CreateRun
+    | LoadRun
+    | ListRuns
+    | UpdateRun
+    | AskStop
+    | Append
+    | ReadLog
+    | PutBlob
+    | GetBlob
+    | GetField
+    | SetFields
+    | ExtendField
+    | RemoveDocument
+    | WriteOutput
+    | ReadOutput
+    | RegisterNode
+    | ForgetNode
+    | ListNodes
+    | RemoveRun
+)
+
+Answer = object
+"""What each request documents; Refused where it says so."""

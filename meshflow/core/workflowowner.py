@@ -1,0 +1,259 @@
+"""Driving one workflow run: starting its dag runs, answering what their tasks ask, ending it when none is open.
+
+Invariants:
+1. A dag run is in this log before its record exists, and its record exists before anyone is told of it.
+2. A signal is answered when the log has what it changed.
+3. A stop reaches every open dag run through its record, so that it is not lost with any node; a hint makes it quick.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from meshflow.core.asks import Asks, Closing, Creating
+from meshflow.core.effects import Effect, Send
+from meshflow.core.messages import Owned, RunOpen, Signal, SignalAnswer
+from meshflow.core.ownership import RunLog
+from meshflow.core.provenance import instant
+from meshflow.core.records import DagEnded, DagStarted, Noted, RunEnded, RunRecord, State, Stop, StopAsked
+from meshflow.core.requests import AskStop, CreateRun, RemoveDocument, SetFields, UpdateRun
+from meshflow.core.workflowrun import WorkflowRun
+from meshflow.ids import NodeId, RunId, dag_run_id
+
+
+@dataclass(slots=True)
+class _Join:
+    sender: NodeId
+    key: str
+    caller: str
+    names: tuple[str, ...] | None
+
+
+class WorkflowOwner:
+    """One workflow run that this node drives."""
+
+    def __init__(self, record: RunRecord, fold: WorkflowRun, log: RunLog, asks: Asks) -> None:
+        self.run = record.run
+        self.fold = fold
+        self.log = log
+        self.is_closed = False
+        """Whether the final record is in the store: nothing is left to do."""
+        self._record = record
+        self._asks = asks
+        self._joins: dict[str, _Join] = {}
+        self._idle: dict[str, None] = {}
+        self._created: dict[str, None] = {}
+        self._dag_owners: dict[str, NodeId] = {}
+        self._is_ending = False
+        self._ended_at = math.nan
+
+    # --- taking charge ---
+
+    def begin(self, members: Sequence[NodeId], is_takeover: bool, wall_at: float) -> list[Effect]:
+        """Drive on from where the fold stands."""
+        effects: list[Effect] = []
+        if is_takeover:
+            effects += [Send(member, Owned(self.run, self.log.epoch)) for member in members]
+        else:
+            self.log.add(requests=[SetFields(self.run, "meta", {"start_time": instant(wall_at)})])
+        if self._record.stop is not Stop.NONE:
+            effects += self.ask_stop(self._record.stop, self._record.stop_reason)
+        for name in self.fold.open_dags:
+            effects.append(self._create(name))
+        for started in self.fold.missing_autostart():
+            self._start(started)
+        if not self.fold.dags:
+            self.log.add(Noted(f"workflow {self.fold.spec.name!r} has no dag that starts by itself"))
+        return effects
+
+    def _start(self, started: DagStarted) -> None:
+        self.fold.apply(started)
+        self.log.add(started, then=[self._create(started.name)], size_bytes=256)
+
+    def _create(self, name: str) -> Effect:
+        """The dag run's record; asking for it twice is harmless."""
+        started = self.fold.dags[name]
+        record = RunRecord(
+            run=dag_run_id(self.run, name),
+            name=name,
+            workflow=self._record.workflow,
+            queue=self.fold.queue_of(name),
+            parent=self.run,
+            created_at=self._record.created_at,
+            data=started.data,
+        )
+        if self.fold.stop is not Stop.NONE:
+            ask = AskStop(record.run, self.fold.stop, self._stop_reason())
+            return self._asks.ask(Creating(self.run, name), CreateRun(record, {}), ask)
+        return self._asks.ask(Creating(self.run, name), CreateRun(record, {}))
+
+    def created(self, name: str) -> None:
+        """The record of dag run `name` exists."""
+        self._created[name] = None
+
+    # --- signals ---
+
+    def signal(self, sender: NodeId, signal: Signal) -> list[Effect]:
+        """Answer a signal of a dag run, now, when it is logged, or when its dags have ended."""
+        arguments = signal.arguments
+        match signal.action:
+            case "start_dag":
+                self._start_dag(sender, signal)
+            case "join_dags":
+                return self._join(sender, signal)
+            case "dag_ended":
+                self._dag_ended(sender, signal)
+            case "stop_workflow":
+                state = State(str(arguments.get("state", State.ABORTED.value)))
+                reason = str(arguments.get("reason", "a task asked the workflow to stop"))
+                effects = self.stop_in(Stop.STOP, state, reason)
+                self.log.add(then=[Send(sender, SignalAnswer(signal.key, {}))])
+                return effects
+            case "stop_dag":
+                return self._stop_dag(str(arguments.get("name", "")), sender, signal.key)
+            case "is_dag_completed":
+                name = str(arguments.get("name", ""))
+                is_completed = name in self.fold.ends
+                return [Send(sender, SignalAnswer(signal.key, {"is_completed": is_completed}))]
+            case "is_dag_stopped":
+                name = str(arguments.get("dag_name", ""))
+                end = self.fold.ends.get(name)
+                is_stopped = end is not None and end.state is not State.COMPLETED
+                return [Send(sender, SignalAnswer(signal.key, {"is_stopped": is_stopped}))]
+            case _:
+                return [Send(sender, SignalAnswer(signal.key, None, f"unknown signal {signal.action!r}"))]
+        return []
+
+    def _start_dag(self, sender: NodeId, signal: Signal) -> None:
+        outcome = self.fold.start_dag(str(signal.arguments.get("name", "")), signal.key, signal.data)
+        if isinstance(outcome, str):
+            answer = SignalAnswer(signal.key, {"dag_name": None}, outcome)
+        else:
+            answer = SignalAnswer(signal.key, {"dag_name": outcome.name})
+            if outcome.name not in self.fold.dags:
+                self._start(outcome)
+        self.log.add(then=[Send(sender, answer)])
+
+    def _join(self, sender: NodeId, signal: Signal) -> list[Effect]:
+        caller = str(signal.arguments.get("caller", ""))
+        names = signal.arguments.get("names")
+        wanted = tuple(str(name) for name in names) if isinstance(names, list | tuple) else None
+        self._joins[signal.key] = _Join(sender, signal.key, caller, wanted)
+        self._idle.pop(caller, None)
+        if signal.arguments.get("idle") is True:
+            self._idle[caller] = None
+        return self._answer_joins()
+
+    def _answer_joins(self) -> list[Effect]:
+        idle = tuple(self._idle)
+        met = [join for join in self._joins.values() if self.fold.is_joined(join.caller, join.names, idle)]
+        for join in met:
+            del self._joins[join.key]
+            self._idle.pop(join.caller, None)
+        return [Send(join.sender, SignalAnswer(join.key, {})) for join in met]
+
+    def _dag_ended(self, sender: NodeId, signal: Signal) -> None:
+        arguments = signal.arguments
+        self.dag_ended(
+            str(arguments.get("name", "")),
+            State(str(arguments.get("state", State.COMPLETED.value))),
+            str(arguments.get("reason", "")),
+            _int(arguments.get("total")),
+            _int(arguments.get("done")),
+        )
+        self.log.add(then=[Send(sender, SignalAnswer(signal.key, {})), *self._answer_joins()])
+
+    def dag_ended(self, name: str, state: State, reason: str, total: int, done: int) -> None:
+        """A dag run has ended, as its owner or its record says; the second to say so changes nothing."""
+        if name not in self.fold.dags or name in self.fold.ends:
+            return
+        self._idle.pop(name, None)
+        entry = DagEnded(name, state, reason, total, done)
+        self.fold.apply(entry)
+        self.log.add(entry, then=self._answer_joins(), size_bytes=128 + len(reason))
+        if state in (State.FAILED, State.ABORTED):
+            self.log.add(then=self.stop_in(Stop.STOP, state, reason))
+
+    def dag_owned(self, name: str, owner: NodeId) -> None:
+        """`owner` drives dag run `name`."""
+        self._dag_owners[name] = owner
+
+    def missing_dags(self, open_runs: dict[RunId, None]) -> tuple[str, ...]:
+        """Dag runs that this log has open, but that are not among the open runs of the store: they have ended
+        unheard."""
+        return tuple(
+            name
+            for name in self.fold.open_dags
+            if name in self._created and dag_run_id(self.run, name) not in open_runs
+        )
+
+    # --- stopping and ending ---
+
+    def ask_stop(self, stop: Stop, reason: str) -> list[Effect]:
+        """A person wants this run to end early."""
+        return self.stop_in(stop, State.CANCELLED if stop is Stop.CANCEL else State.STOPPED, reason)
+
+    def stop_in(self, stop: Stop, state: State, reason: str) -> list[Effect]:
+        """End early in `state`, unless it is ending in a graver one. Open dag runs are stopped too."""
+        before = (self.fold.stop, self.fold.end_state)
+        entry = StopAsked(stop, state, reason)
+        self.fold.apply(entry)
+        if (self.fold.stop, self.fold.end_state) == before or self.fold.ended is not None:
+            return []
+        self.log.add(entry, size_bytes=len(reason) + 64)
+        asks = [self._ask_stop_of(name) for name in self.fold.open_dags if name in self._created]
+        return [effect for effects in asks for effect in effects]
+
+    def _stop_reason(self) -> str:
+        return self.fold.reason or "the workflow was stopped"
+
+    def _ask_stop_of(self, name: str) -> list[Effect]:
+        run = dag_run_id(self.run, name)
+        stop = self.fold.stop if self.fold.stop is not Stop.NONE else Stop.STOP
+        return [self._asks.ask(Creating(self.run, name), AskStop(run, stop, self._stop_reason()))]
+
+    def _stop_dag(self, name: str, sender: NodeId, key: str) -> list[Effect]:
+        answer = Send(sender, SignalAnswer(key, {}))
+        if name not in self.fold.dags or name in self.fold.ends:
+            return [answer]
+        request = AskStop(dag_run_id(self.run, name), Stop.STOP, "a task asked this dag run to stop")
+        return [self._asks.ask(Creating(self.run, name), request), *self.hint(name), answer]
+
+    def hint(self, name: str) -> list[Effect]:
+        """Tell the owner of dag run `name`, if it is known, to look at its record."""
+        owner = self._dag_owners.get(name)
+        return [Send(owner, RunOpen(dag_run_id(self.run, name)))] if owner is not None else []
+
+    def closing(self) -> Effect:
+        """What remains to be done once the end is in the log: the document goes, the record becomes final."""
+        state, reason = self.fold.outcome()
+        total = sum(end.total for end in self.fold.ends.values())
+        done = sum(end.done for end in self.fold.ends.values())
+        final = UpdateRun(
+            self.run,
+            self.log.epoch,
+            state=state,
+            reason=reason,
+            ended_at=self._ended_at,
+            total=total,
+            done=done,
+        )
+        if self.fold.spec.clear_data_store:
+            return self._asks.ask(Closing(self.run), RemoveDocument(self.run), final)
+        started_at = self._record.started_at or self._record.created_at
+        times: dict[str, object] = {"end_time": instant(self._ended_at), "duration": self._ended_at - started_at}
+        return self._asks.ask(Closing(self.run), SetFields(self.run, "meta", times), final)
+
+    def flush(self, wall_at: float) -> list[Effect]:
+        """End what is done, and send the next batch of the log."""
+        if self.fold.is_done and not self._is_ending:
+            self._is_ending = True
+            self._ended_at = wall_at
+            entry = RunEnded(*self.fold.outcome())
+            self.fold.apply(entry)
+            self.log.add(entry, then=[self.closing()])
+        return self.log.flush(wall_at)
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,249 @@
+"""User code and user data as bytes: the only user of cloudpickle.
+
+Nodes never open what is made here; the process that runs a task does.
+
+A task is pickled on its own, without the functions and classes it uses: these are pickled once for all tasks that use
+the same ones. Tasks and code travel in *bundles*, `(code, {task name: task})`, each self-contained and about 64 KiB
+large, so that ten thousand tasks with one callback cost ten thousand small pickles, one pickle of the callback, and a
+few dozen payloads.
+
+Invariants:
+1. A bundle and a task's name are all that is needed to make the task again.
+2. Making a task twice gives two tasks that share nothing, not even the globals of their functions.
+3. What a script defines is shipped by value, what is installed by reference: this is cloudpickle's rule, since
+   `workflow.py` takes a loaded script and its neighbours out of `sys.modules`.
+"""
+
+import inspect
+import io
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from types import FunctionType
+from typing import Any
+
+import cloudpickle
+
+from meshflow.errors import PickleFailed, WorkflowImportError
+from meshflow.models.action import Named
+from meshflow.models.task_data import MultiTaskData
+
+MAX_PAYLOAD_BYTES = 512 * 1024 * 1024
+"""The largest pickle of one task, or of what it hands on, unless the caller sets another limit: one that a node can
+still hold a few times over. Larger data belongs into files or the data store."""
+
+_PROTOCOL = 5
+_DIGEST_BYTES = 16
+_BUNDLE_BYTES = 64 * 1024
+"""Raising it means fewer payloads to store but more bytes that a node is sent for the first task of a bundle."""
+
+
+def dumps(value: object, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
+    """`value` as bytes.
+
+    Raises:
+        PickleFailed: it, or something in it, cannot be pickled, or the bytes would be more than `max_bytes`.
+    """
+    what = f"a value of type {type(value).__name__}"
+    try:
+        data: bytes = cloudpickle.dumps(value, protocol=_PROTOCOL)
+    except Exception as exc:  # A user's __reduce__ may raise anything.
+        raise PickleFailed(what, _reason(exc)) from exc
+    _check_size(what, len(data), max_bytes)
+    return data
+
+
+def loads(data: bytes) -> Any:
+    """The value that `dumps` was given. Raises whatever the pickle raises."""
+    return pickle.loads(data)
+
+
+def dump_data(data: MultiTaskData, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
+    """What a task hands on, as bytes.
+
+    Raises:
+        PickleFailed: as `dumps`; the message names the key of the value that is to blame.
+    """
+    try:
+        return dumps(data, max_bytes=max_bytes)
+    except PickleFailed as exc:
+        for dataset in data:
+            for key, value in dataset.data.items():
+                if reason := _refusal(value):
+                    raise PickleFailed(f"the value under {key!r} ({type(value).__name__})", reason) from exc
+        raise
+
+
+def pack_tasks(tasks: Sequence[Named], *, max_bytes: int = MAX_PAYLOAD_BYTES) -> tuple[list[str], dict[str, bytes]]:
+    """The digest of the bundle that holds each task, in the order of `tasks`, and the bundles by digest.
+
+    The names of the tasks must be unique.
+
+    Raises:
+        PickleFailed: a task cannot be pickled or is too large; the message names the task and what is to blame in it.
+    """
+    digests: dict[str, str] = {}
+    bundles: dict[str, bytes] = {}
+    for code, group in _by_code(tasks):
+        shared = _dump_code(code, group[0][0])
+        for members in _chunks(group, len(shared), max_bytes):
+            bundle = pickle.dumps((shared, members), protocol=_PROTOCOL)
+            digest = blake2b(bundle, digest_size=_DIGEST_BYTES).hexdigest()
+            bundles[digest] = bundle
+            digests.update(dict.fromkeys(members, digest))
+    return [digests[task.name] for task in tasks], bundles
+
+
+def load_task(data: bytes, name: str) -> Any:
+    """The task `name` of a bundle, made anew; see `Bundle` for making several of one bundle."""
+    return Bundle(data).task(name)
+
+
+class Bundle:
+    """Tasks as `pack_tasks` packed them. Keeping it saves some of the work for the next task of the same digest."""
+
+    def __init__(self, data: bytes) -> None:
+        self._code: bytes
+        self._tasks: dict[str, bytes]
+        self._code, self._tasks = pickle.loads(data)
+
+    def task(self, name: str) -> Any:
+        """The task `name`, made anew with functions of its own.
+
+        Raises:
+            WorkflowImportError: it cannot be made here, most often because a module is missing.
+        """
+        try:
+            return _TaskUnpickler(self._tasks[name], pickle.loads(self._code)).load()
+        except Exception as exc:  # Unpickling runs the user's code and imports; anything may come out of it.
+            raise WorkflowImportError(
+                f"task {name!r} cannot be loaded on this node: {_reason(exc)}; modules that a workflow imports must be "
+                "installed on every node, or lie next to the workflow's file when it is submitted"
+            ) from exc
+
+
+class _CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Leaves out of a payload what its classes say is not wanted there, by a method `reduce_in_payload`.
+
+    Functions drag along the globals they mention: a callback that starts a sub-dag would bring all tasks of that dag.
+    """
+
+    def reducer_override(self, obj: object) -> Any:
+        reduce = getattr(type(obj), "reduce_in_payload", None)
+        return super().reducer_override(obj) if reduce is None else reduce(obj)
+
+
+class _TaskPickler(_CodePickler):
+    """Pickles one task after the other, replacing each function and class by its position in `code`."""
+
+    def __init__(self) -> None:
+        self._file = io.BytesIO()
+        super().__init__(self._file, protocol=_PROTOCOL)
+        self.code: list[object] = []
+
+    def dump_task(self, task: Named) -> bytes:
+        self._file.seek(0)
+        self._file.truncate()
+        self.clear_memo()
+        self.code = []
+        self._positions: dict[int, int] = {}
+        self.dump(task)
+        return self._file.getvalue()
+
+    def persistent_id(self, obj: object) -> int | None:
+        if not isinstance(obj, FunctionType | type):
+            return None
+        position = self._positions.setdefault(id(obj), len(self.code))
+        if position == len(self.code):
+            self.code.append(obj)
+        return position
+
+
+class _TaskUnpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, code: Sequence[object]) -> None:
+        super().__init__(io.BytesIO(data))
+        self._code = code
+
+    def persistent_load(self, position: int) -> object:
+        return self._code[position]
+
+
+def _by_code(tasks: Sequence[Named]) -> list[tuple[list[object], list[tuple[Named, bytes]]]]:
+    """The pickled tasks, grouped by the functions and classes that they use, in order of first appearance."""
+    pickler = _TaskPickler()
+    groups: dict[tuple[int, ...], tuple[list[object], list[tuple[Named, bytes]]]] = {}
+    for task in tasks:
+        try:
+            data = pickler.dump_task(task)
+        except Exception as exc:  # A user's __reduce__ may raise anything.
+            raise _blame(task, exc) from exc
+        # The ids stay unique because the groups keep the code alive.
+        _, members = groups.setdefault(tuple(map(id, pickler.code)), (pickler.code, []))
+        members.append((task, data))
+    return list(groups.values())
+
+
+def _dump_code(code: list[object], user: Named) -> bytes:
+    file = io.BytesIO()
+    try:
+        _CodePickler(file, protocol=_PROTOCOL).dump(code)
+    except Exception as exc:  # The code mentions values of the user, with whatever they do when pickled.
+        raise _blame(user, exc) from exc
+    return file.getvalue()
+
+
+def _chunks(group: list[tuple[Named, bytes]], code_bytes: int, max_bytes: int) -> Iterator[dict[str, bytes]]:
+    """The group in pieces of about `_BUNDLE_BYTES`, or of the size of the code they all carry if that is larger."""
+    chunk: dict[str, bytes] = {}
+    size = 0
+    for task, data in group:
+        _check_size(f"task {task.name!r}", code_bytes + len(data), max_bytes)
+        if size >= max(_BUNDLE_BYTES, code_bytes):
+            yield chunk
+            chunk, size = {}, 0
+        chunk[task.name] = data
+        size += len(data)
+    yield chunk
+
+
+def _check_size(what: str, size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise PickleFailed(
+            what,
+            f"it takes {size} bytes, more than the limit of {max_bytes}; keep large data in files or in the data store",
+        )
+
+
+def _blame(task: Named, error: Exception) -> PickleFailed:
+    """The error for a task that cannot be pickled, with the attribute that is at fault where one alone is."""
+    for attribute, value in vars(task).items():
+        if reason := _refusal(value):
+            return PickleFailed(f"task {task.name!r}", f"its {attribute.lstrip('_')}: {reason}")
+    return PickleFailed(f"task {task.name!r}", _reason(error))
+
+
+def _refusal(value: object, seen: tuple[int, ...] = ()) -> str:
+    """Why `value` cannot be pickled, down through the functions that mention it; empty if it can be."""
+    try:
+        _CodePickler(io.BytesIO(), protocol=_PROTOCOL).dump(value)
+    except Exception as exc:  # As above.
+        for name, used in _mentioned(value).items():
+            if id(used) not in seen and (reason := _refusal(used, (*seen, id(value)))):
+                return f"{getattr(value, '__qualname__', value)} uses {name!r}: {reason}"
+        return _reason(exc)
+    return ""
+
+
+def _mentioned(value: object) -> Mapping[str, object]:
+    """The globals and closure variables that a function mentions."""
+    if not isinstance(value, FunctionType):
+        return {}
+    try:
+        used = inspect.getclosurevars(value)
+    except ValueError:  # A variable of the closure has no value yet.
+        return {}
+    return {**used.globals, **used.nonlocals}
+
+
+def _reason(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}"

@@ -1,0 +1,263 @@
+"""Inside a task process: take a task, run it, report, take the next.
+
+This is the only process of a node that opens what users pickled. The task runs in the main thread, where signals arrive
+and `asyncio.run` may be called.
+
+Invariants:
+1. Every task is made anew and gets data of its own.
+2. Whatever a task raises, it is reported and the process goes on; only a signal to end stops it, and a task that takes
+   the whole process down with it.
+3. What a task printed has left the buffers of this process before its end is reported.
+4. The next task finds folder, environment, module path, umask, signal handlers and streams as the first one did. What a
+   task has imported stays, and so do threads that it left running.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import NoReturn
+
+# Not used here, but by nearly every task: what is imported in the template is shared by all task processes.
+import meshflow.tasks.bash_task
+import meshflow.tasks.python_task  # noqa: F401
+from meshflow.core.records import State
+from meshflow.errors import PickleFailed
+from meshflow.ids import RunId, dag_run_name, workflow_of
+from meshflow.models import payload
+from meshflow.models.datastore import DataStoreDocument
+from meshflow.models.signal import TaskSignal
+from meshflow.models.task import BaseTask
+from meshflow.models.task_context import TaskContext
+from meshflow.models.task_data import MultiTaskData, compose
+from meshflow.runtime import processes
+from meshflow.runtime.link import NodeLink, TaskClient
+from meshflow.runtime.orders import Endpoints
+from meshflow.runtime.pipes import RunTask, TaskEnded
+
+_MAX_REASON_CHARS = 16 * 1024
+"""Enough for a deep traceback; the reason travels with the result and stays in the log."""
+_MAX_MESSAGE_CHARS = 1024
+
+_OWN_MODULES = ("meshflow.runtime.", "meshflow.models.", "meshflow.tasks.")
+"""Whose frames are left out at the top of a traceback."""
+
+
+class Terminated(BaseException):
+    """SIGTERM: raised in the main thread, so that a task can clean up after itself and what it started."""
+
+    was_raised = False
+    """Whether it was, for a task may not have let it through."""
+
+
+def main(endpoints: Endpoints, template: int, node_name: str) -> None:
+    """Run tasks until the node hangs up."""
+    try:
+        signal.signal(signal.SIGTERM, _raise_terminated)
+        os.setsid()
+        processes.hear_of_parents_end(template)
+        processes.adopt_orphans()
+        processes.offer_to_oom_killer()
+        for pipe, fileno in ((endpoints.stdout, 1), (endpoints.stderr, 2)):
+            os.dup2(pipe, fileno)
+            os.close(pipe)
+        link = NodeLink(socket.socket(fileno=endpoints.jobs), socket.socket(fileno=endpoints.answers))
+        TaskRunner(link, node_name).serve()
+    except Terminated:
+        _end_terminated()
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
+    # Once is enough: a second one would hit the clean-up. Not SIG_IGN, which programs started from here would inherit.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    Terminated.was_raised = True
+    raise Terminated
+
+
+def _end_terminated() -> NoReturn:
+    """Wait for all below to end, which were told to at the same time; then end in a way that says why."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise AssertionError("SIGTERM did not end the process")
+
+
+class TaskRunner:
+    """Runs the tasks of one process."""
+
+    def __init__(self, link: NodeLink, node_name: str) -> None:
+        self._link = link
+        self._node_name = node_name
+        self._codes: dict[str, bytes] = {}
+        self._bundles: dict[str, payload.Bundle] = {}
+        self._surroundings = Surroundings()
+
+    def serve(self) -> None:
+        """Run what comes, until the node hangs up.
+
+        Raises:
+            Terminated: the process is to end.
+        """
+        for frame in self._link.tasks():
+            ended = self._run(frame)
+            if Terminated.was_raised:
+                raise Terminated
+            self._link.end(ended)
+            self._surroundings.restore()
+
+    def _run(self, frame: RunTask) -> TaskEnded:
+        started_at = time.time()
+        value, limit = b"", None
+        try:
+            state, reason, value, limit = self._attempt(frame)
+        except Terminated:
+            raise
+        except BaseException as exc:  # Also SystemExit and KeyboardInterrupt: a task does not end its process.
+            state, reason = State.FAILED, describe(exc)
+        self._surroundings.flush()
+        return TaskEnded(
+            frame.number, state.value, value, limit, reason, started_at, time.time(), processes.has_children()
+        )
+
+    def _attempt(self, frame: RunTask) -> tuple[State, str, bytes, list[str] | None]:
+        """State, reason, result and limit of one attempt. Raises whatever the task raises."""
+        run = RunId(frame.run)
+        client = TaskClient(self._link, frame.number)
+        workflow_id, dag_name = workflow_of(run), dag_run_name(run)
+        task = self._load(frame)
+        outcome, reason = State.COMPLETED, ""
+
+        def stopped(exc: BaseException) -> None:
+            nonlocal outcome, reason
+            outcome, reason = State.STOPPED, str(exc)
+
+        def aborted(exc: BaseException) -> None:
+            nonlocal outcome, reason
+            outcome, reason = State.ABORTED, str(exc)
+
+        action = task._run(
+            _input(frame),
+            DataStoreDocument(client.perform, workflow_id),
+            TaskSignal(client, dag_name),
+            TaskContext(frame.task, dag_name, frame.workflow, workflow_id, self._node_name),
+            stop_callback=stopped,
+            abort_callback=aborted,
+        )
+        limit = action.limit_names
+        return outcome, reason, payload.dump_data(action.data), None if limit is None else list(limit)
+
+    def _load(self, frame: RunTask) -> BaseTask:
+        if frame.is_forgetting:
+            self._codes.clear()
+            self._bundles.clear()
+        self._codes.update(frame.codes)
+        bundle = self._bundles.get(frame.payload)
+        if bundle is None:
+            bundle = self._bundles[frame.payload] = payload.Bundle(self._codes[frame.payload])
+            del self._codes[frame.payload]
+        task: BaseTask = bundle.task(frame.task)
+        return task
+
+
+def _input(frame: RunTask) -> MultiTaskData:
+    if frame.initial is not None:
+        initial: MultiTaskData = payload.loads(frame.initial)
+        return initial
+    return compose([(task, slot, payload.loads(data)) for task, slot, data in frame.inputs], task_name=frame.task)
+
+
+class Surroundings:
+    """What tasks of one process share and may change; remembered as it was for the first one."""
+
+    def __init__(self) -> None:
+        self._folder = _current_folder()
+        self._environment = dict(_environment())
+        self._path = list(sys.path)
+        self._umask = os.umask(0)
+        os.umask(self._umask)
+        self._interrupt = signal.getsignal(signal.SIGINT)
+        self._open_streams()
+
+    def flush(self) -> None:
+        """Send on what was printed, wherever the task left the streams."""
+        for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr):
+            with suppress(OSError, ValueError, AttributeError):  # A task may have closed or replaced them.
+                stream.flush()
+
+    def restore(self) -> None:
+        """Put back what has changed. On the path of every task, so what is cheap to look at is looked at first."""
+        if _current_folder() != self._folder:
+            with suppress(OSError):  # It has been removed.
+                os.chdir(self._folder)
+        if _environment() != self._environment:
+            os.environb.clear()
+            os.environb.update(self._environment)
+        if sys.path != self._path:
+            sys.path[:] = self._path
+        os.umask(self._umask)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if signal.getsignal(signal.SIGTERM) is not _raise_terminated:
+            signal.signal(signal.SIGTERM, _raise_terminated)
+        if signal.getsignal(signal.SIGINT) is not self._interrupt:
+            signal.signal(signal.SIGINT, self._interrupt)
+        if (
+            sys.stdout is not self._stdout
+            or sys.stderr is not self._stderr
+            or self._stdout.closed
+            or self._stderr.closed
+        ):
+            self._open_streams()
+
+    def _open_streams(self) -> None:
+        self._stdout, self._stderr = (
+            # Line by line, so that what is printed is seen while the task runs. The descriptors outlive their streams.
+            open(fileno, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            for fileno in (1, 2)
+        )
+        sys.stdout = sys.__stdout__ = self._stdout  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = self._stderr  # type: ignore[misc]
+
+
+def _environment() -> dict[bytes, bytes]:
+    # The dictionary behind os.environ: comparing that itself would decode every variable, for each task again.
+    data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+    return data
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # It has been removed.
+        return "/"
+
+
+def describe(exc: BaseException) -> str:
+    """The reason of a failure: `type: message` on one line, then the traceback from the first line of the user's on."""
+    try:
+        message = " ".join(str(exc).split())[:_MAX_MESSAGE_CHARS]
+    except Exception as broken:  # The user's __str__ may raise anything.
+        message = f"(its text cannot be shown: {type(broken).__name__})"
+    summary = f"{type(exc).__name__}: {message}" if message else type(exc).__name__
+    trimmed = _from_user_code(exc.__traceback__)
+    if trimmed is None or isinstance(exc, PickleFailed):
+        return summary
+    with suppress(Exception):  # As above, for the causes of the error.
+        lines = "".join(traceback.TracebackException(type(exc), exc, trimmed).format())
+        room = _MAX_REASON_CHARS - len(summary) - 1
+        return f"{summary}\n{lines if len(lines) <= room else lines[: room // 2] + ' ... ' + lines[5 - room // 2 :]}"
+    return summary
+
+
+def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OWN_MODULES):
+        trace = trace.tb_next
+    return trace

@@ -1,0 +1,202 @@
+"""A task process's line to its node: the tasks it is given, what it reports, and what its tasks ask.
+
+Between tasks the process reads the job socket itself. What concerns a running task comes over the answer socket, which
+a thread reads; it is started by the first task that asks for something or wants to be told of a stop, so that a plain
+task runs in a process with one thread, and may fork.
+
+Invariants:
+1. A caller sleeps until its own answer comes; several threads of a task may ask at once.
+2. The stop notice of a task is seen by that task only.
+3. What a task left behind, a thread or a forked process, can't speak for it, nor for the task after it.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from meshflow import wire
+from meshflow.core.messages import StoreAnswers
+from meshflow.core.requests import Answer
+from meshflow.core.requests import Request as StoreRequest
+from meshflow.errors import RequestFailed, StoreUnavailable
+from meshflow.models import payload
+from meshflow.models.signal import Request, Response
+from meshflow.runtime.pipes import (
+    READ_BYTES,
+    Answered,
+    Frame,
+    FrameReader,
+    RunTask,
+    Signalled,
+    StopAsked,
+    StoreAsked,
+    TaskEnded,
+    pack,
+)
+
+_MAX_FRAME_BYTES = 2**32 - 1
+"""All that msgpack can do: the node, which makes the frames, has set its limits before."""
+
+_ANSWER_FIELDS = {"start_dag": "dag_name", "is_dag_stopped": "is_stopped", "is_dag_completed": "is_completed"}
+"""Where the models expect the result of an action; the others have none."""
+
+_REFUSAL_KINDS = {"start_dag": "DagNameUnknown"}
+"""What a refusal of an action means, where it can only mean one thing."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A question, from when it is asked until it is answered."""
+
+    is_answered: threading.Event = field(default_factory=threading.Event)
+    answers: StoreAnswers | None = None
+    """None once answered: the question died with its task or its node."""
+
+
+class NodeLink:
+    """Both sockets of a task process."""
+
+    def __init__(self, jobs: socket.socket, answers: socket.socket) -> None:
+        self._jobs = jobs
+        self._answers = answers
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        """Guards all below: what a task's threads and the reader share."""
+        self._number = 0
+        self._calls: dict[int, _Call] = {}
+        self._call_count = 0
+        self._reader: threading.Thread | None = None
+        self._stop_reader = -1
+        self._stop_writer = -1
+        self._stopped_number = 0
+
+    def tasks(self) -> Iterator[RunTask]:
+        """What the node gives to run, one after the other; ends when the node has nothing more for this process."""
+        reader = FrameReader(_MAX_FRAME_BYTES)
+        while data := self._jobs.recv(READ_BYTES):
+            for frame in reader.feed(data):
+                assert isinstance(frame, RunTask), frame
+                self._begin(frame.number)
+                yield frame
+
+    def end(self, ended: TaskEnded) -> None:
+        """Tell the node how the task ended, after which nothing can be asked for it."""
+        with self._lock:
+            self._number = 0
+            self._jobs.sendall(pack(ended))
+
+    def ask(self, number: int, make: type[Signalled] | type[StoreAsked], *fields: object) -> StoreAnswers:
+        """Ask on behalf of task `number`, and wait for the answer.
+
+        Raises:
+            RequestFailed: the task has ended, the process is not the task's own, or the node is gone.
+        """
+        with self._asking(number):
+            self._start_reader()
+            self._call_count += 1
+            number_of_call = self._call_count
+            call = self._calls[number_of_call] = _Call()
+            self._jobs.sendall(pack(make(number, number_of_call, *fields)))  # type: ignore[arg-type]
+        call.is_answered.wait()
+        if call.answers is None:
+            raise RequestFailed("there will be no answer: the task or its node ended in the meantime")
+        return call.answers
+
+    def stop_fileno(self, number: int) -> int:
+        """A descriptor that is readable from when task `number` is asked to stop until it ends.
+
+        Raises:
+            RequestFailed: as `ask`.
+        """
+        with self._asking(number):
+            self._start_reader()
+            return self._stop_reader
+
+    @contextmanager
+    def _asking(self, number: int) -> Iterator[None]:
+        # Before the lock, which a fork may have copied while it was held.
+        if os.getpid() != self._pid:
+            raise RequestFailed("a process forked by a task cannot use the task's signal and store; let the task do it")
+        with self._lock:
+            if number != self._number:
+                raise RequestFailed("the task has ended, so its signal and store can't be used any more")
+            yield
+
+    def _begin(self, number: int) -> None:
+        with self._lock:
+            self._number = number
+            for call in self._calls.values():
+                call.is_answered.set()
+            self._calls.clear()
+            if self._stopped_number:
+                os.read(self._stop_reader, 1)
+                self._stopped_number = 0
+
+    def _start_reader(self) -> None:
+        if self._reader is None:
+            self._stop_reader, self._stop_writer = os.pipe()
+            self._reader = threading.Thread(target=self._read_answers, name="meshflow-answers", daemon=True)
+            self._reader.start()
+
+    def _read_answers(self) -> None:
+        reader = FrameReader(_MAX_FRAME_BYTES)
+        with suppress(OSError):
+            while data := self._answers.recv(READ_BYTES):
+                for frame in reader.feed(data):
+                    with self._lock:
+                        self._hear(frame)
+        with self._lock:
+            for call in self._calls.values():
+                call.is_answered.set()
+
+    def _hear(self, frame: Frame) -> None:
+        match frame:
+            case Answered(call=number, answers=answers):
+                call = self._calls.pop(number, None)
+                if call is not None:
+                    call.answers = wire.decode(StoreAnswers, answers)
+                    call.is_answered.set()
+            case StopAsked(number=number):
+                if number == self._number and not self._stopped_number:
+                    self._stopped_number = number
+                    os.write(self._stop_writer, b"!")
+            case _:
+                raise AssertionError(f"a node does not say {frame!r} here")
+
+
+class TaskClient:
+    """What a task's signal and store use to speak to its run."""
+
+    def __init__(self, link: NodeLink, number: int) -> None:
+        self._link = link
+        self._number = number
+
+    def send(self, request: Request) -> Response:
+        """Ask the run something; see `meshflow.models.signal`."""
+        arguments = dict(request.payload)
+        data = arguments.pop("data", None)
+        pickled = None if data is None else payload.dump_data(data)
+        answered = self._link.ask(self._number, Signalled, request.action, wire.encode_value(arguments), pickled)
+        if answered.error:
+            refusal = {"error": answered.error, "kind": _REFUSAL_KINDS.get(request.action)}
+            return Response(False, request.uid, payload=refusal)
+        name = _ANSWER_FIELDS.get(request.action)
+        return Response(True, request.uid, payload=None if name is None else {name: answered.answers[0]})
+
+    def stop_fileno(self) -> int:
+        """Readable once the run has asked the task to stop; see `meshflow.models.signal`."""
+        return self._link.stop_fileno(self._number)
+
+    def perform(self, request: StoreRequest) -> Answer:
+        """Have the store perform one request.
+
+        Raises:
+            StoreUnavailable: it did not answer.
+        """
+        answered = self._link.ask(self._number, StoreAsked, wire.encode(request))
+        if answered.error:
+            raise StoreUnavailable(answered.error)
+        return answered.answers[0]

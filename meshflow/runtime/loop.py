@@ -1,0 +1,286 @@
+"""The one shell: receives, calls the core, performs what it returns. Everything a node does to the world is done here.
+
+A turn is: take all input that has arrived, hand it to the core, flush the core once, perform the effects. Input that
+arrives together leaves together, so that batches form by themselves under load and nothing waits for them without it.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from meshflow.core.effects import AnswerTask, Ask, Effect, Emit, Forget, Kill, Send, SendTo, Start, TellStopping
+from meshflow.core.events import MemberJoined, MemberUpdated
+from meshflow.core.messages import Attempt, Finished, Input, Job
+from meshflow.core.node import Node
+from meshflow.core.records import State, Value
+from meshflow.core.requests import Answer, ExtendField, GetBlob, GetField, PutBlob, Refused, Request, SetFields
+from meshflow.core.requests import WriteOutput
+from meshflow.errors import UsageError
+from meshflow.ids import RunId, workflow_of
+from meshflow.runtime.event_log import log_event, log_problem
+from meshflow.runtime.executor import Executor, ExecutorSettings
+from meshflow.runtime.storage import Storage
+from meshflow.runtime.transport.node import Transport
+
+INLINE_BYTES = 64 * 1024
+"""Values up to this size travel with the job and go into the log; larger ones are kept as blobs (design.md 7)."""
+
+_RECEIVE_LIMIT = 256
+"""Messages taken in one turn, so that timers and task processes get theirs."""
+
+_LATE_S = 0.05
+"""A timer that fires this much later than it should says that this node is starved; Lifeguard wants to know."""
+
+_WALL_CHECK_S = 1.0
+"""How often the wall clock is looked at, in seconds."""
+
+
+class NodeLoop:
+    """One running node."""
+
+    def __init__(
+        self,
+        node: Node,
+        transport: Transport,
+        storage: Callable[[Callable[[str], None]], Storage],
+        executor_settings: ExecutorSettings,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.node = node
+        self.transport = transport
+        self.stopped = asyncio.Event()
+        """Set when the node has drained and left."""
+        self._loop = loop
+        self._storage = storage(self._store_state)
+        self._executor = Executor(executor_settings, node.membership.me.name, loop, self)
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._is_turn_due = False
+        self._wall_checked_at = -_WALL_CHECK_S
+        self._reads_after_flush: dict[tuple[Attempt, int], GetField] = {}
+
+    def start(self, seeds: Sequence[str], slots: int) -> None:
+        """Join through `seeds`, keep `slots` task processes warm, and work."""
+        self._loop.add_reader(self.transport.fileno(), self._receive)
+        now = self._now()
+        self._perform(self.node.start(seeds, now))
+        self._executor.warm(slots)
+        self._turn()
+
+    def drain(self) -> None:
+        """Finish or give back everything, then leave; `stopped` is set when that is done."""
+        self._perform(self.node.drain(self._now()))
+        self._wake()
+
+    async def close(self, grace_s: float) -> None:
+        """Stop at once: kill what runs, say goodbye, let go of everything."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._perform(self.node.leave(self._now()))
+        await self._executor.close(grace_s)
+        self._loop.remove_reader(self.transport.fileno())
+        self._storage.close(grace_s)
+        self.transport.close()
+
+    # --- turns ---
+
+    def _now(self) -> float:
+        return self._loop.time()
+
+    def _wake(self) -> None:
+        """Have a turn soon; input that comes before it is part of it."""
+        if not self._is_turn_due:
+            self._is_turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_turn_due = False
+        now = self._now()
+        if now - self._wall_checked_at >= _WALL_CHECK_S:
+            self._wall_checked_at = now
+            self.node.wall_offset_s = time.time() - now
+            self.node.children = self._executor.process_ids
+        self._perform(self.node.flush(now))
+        if self.node.is_drained and not self.stopped.is_set() and self._storage.is_idle:
+            self.stopped.set()
+        self._set_timer(now)
+        if self.transport.has_more():
+            self._loop.call_soon(self._receive)
+
+    def _set_timer(self, now: float) -> None:
+        due = min(max(self.node.deadline(), now), now + 3600.0, self.transport.deadline())
+        if self._timer is not None:
+            if not self._timer.cancelled() and self._timer_at == due:
+                return
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_at(due, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        now = self._now()
+        self._timer = None
+        late_s = now - self._timer_at
+        if late_s > _LATE_S:
+            self.node.membership.loop_was_late(late_s, now)
+        self.transport.tick(now)
+        self._turn()
+
+    # --- messages ---
+
+    def _receive(self) -> None:
+        now = self._now()
+        for sender, message in self.transport.receive(_RECEIVE_LIMIT):
+            self._perform(self.node.handle(sender, message, now))
+        for peer in self.transport.disconnected():
+            self._perform(self.node.disconnected(peer, now))
+        for problem in self.transport.problems():
+            log_problem(problem.text)
+        self._wake()
+
+    # --- effects ---
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        for effect in self.node.perform(effects):
+            match effect:
+                case Send(to=to, message=message):
+                    self.transport.send(to, message)
+                case SendTo(address=address, message=message):
+                    self.transport.send_to(address, message)
+                case Ask(token=token, requests=requests):
+                    self._ask(token, requests)
+                case Start(job=job, codes=codes):
+                    self._start(job, codes)
+                case Kill(attempt=attempt, reason=reason, grace_s=grace_s):
+                    self._executor.kill(attempt, reason, grace_s)
+                case TellStopping(attempt=attempt):
+                    self._executor.tell_stopping(attempt)
+                case AnswerTask():
+                    self._answer_task(effect)
+                case Emit(event=event):
+                    if isinstance(event, MemberJoined | MemberUpdated):
+                        self.transport.introduce(event.member.id, event.member.address)
+                    log_event(event)
+                case Forget(peer=peer):
+                    self.transport.forget(peer)
+
+    # --- the store ---
+
+    def _ask(self, token: int, requests: Sequence[Request]) -> None:
+        def reply(answers: list[Answer]) -> None:
+            self._perform(self.node.answered(token, answers, self._now()))
+            self._wake()
+
+        def refuse(problem: str) -> None:
+            self._perform(self.node.refused(token, problem, self._now()))
+            self._wake()
+
+        self._storage.ask(requests, reply, refuse if self.node.is_for_client(token) else None)
+
+    def _store_state(self, problem: str) -> None:
+        if problem and not self.node.store_error:
+            log_problem(f"the store does not answer, work goes on and waits for it: {problem}")
+        self.node.store_error = problem
+
+    # --- tasks: what the executor tells (ExecutorEvents) ---
+
+    def _start(self, job: Job, codes: dict[str, bytes]) -> None:
+        """Fetch the values that are not here, then run the job."""
+        values = [item.value for item in job.inputs] + ([job.initial] if job.initial is not None else [])
+        keys = list(dict.fromkeys(value.blob for value in values if value.blob))
+        if not keys:
+            self._executor.start(job, codes)
+            return
+
+        def reply(answers: list[Answer]) -> None:
+            blobs = dict(zip(keys, answers, strict=True))
+            missing = [key for key, data in blobs.items() if not isinstance(data, bytes)]
+            if missing:
+                self._fail(job, f"its input {missing[0]!r} is not in the store any more")
+                return
+            self._executor.start(_resolved(job, {key: bytes(data) for key, data in blobs.items()}), codes)  # type: ignore[call-overload]
+
+        run = workflow_of(job.attempt.run)
+        self._storage.ask([GetBlob(run, key) for key in keys], reply)
+
+    def _fail(self, job: Job, reason: str) -> None:
+        now = time.time()
+        self.finished(Finished(job.attempt, State.FAILED, Value(), None, reason, now, now))
+
+    def output(self, attempt: Attempt, chunk: WriteOutput) -> None:
+        """A task printed something."""
+        self.node.task_output(attempt, chunk, self._now())
+        self._wake()
+
+    def finished(self, finished: Finished) -> None:
+        """An attempt ended; a large result goes into the store before anyone is told."""
+        if len(finished.value.inline) <= INLINE_BYTES:
+            self.node.task_finished(finished, self._now())
+            self._wake()
+            return
+        attempt = finished.attempt
+        key = f"value/{attempt.run}/{attempt.task}/{attempt.attempt}.{attempt.epoch}"
+
+        def put(value: Value) -> None:
+            self.node.task_finished(replace(finished, value=value), self._now())
+            self._wake()
+
+        self._put(attempt.run, key, finished.value.inline, put)
+
+    def _put(self, run: RunId, key: str, data: bytes, then: Callable[[Value], None]) -> None:
+        """Keep a large value in the store; `then` gets what names it."""
+        self._storage.ask([PutBlob(workflow_of(run), key, data)], lambda _: then(Value(b"", key, len(data))))
+
+    def signal(
+        self, attempt: Attempt, call: int, action: str, arguments: dict[str, object], data: bytes | None
+    ) -> None:
+        """A task asks something of its run."""
+
+        def tell(value: Value | None) -> None:
+            self.node.task_signal(attempt, call, action, arguments, value, self._now())
+            self._wake()
+
+        if data is None or len(data) <= INLINE_BYTES:
+            tell(None if data is None else Value(data, "", len(data)))
+        else:
+            self._put(attempt.run, f"value/{attempt.run}/{attempt.task}/signal/{attempt.attempt}.{call}", data, tell)
+
+    def store_request(self, attempt: Attempt, call: int, request: Request) -> None:
+        """A task asks something of its run's document; of others it may not."""
+        if not isinstance(request, GetField | SetFields | ExtendField):
+            self._executor.answer(attempt, call, None, "a task may only use the document of its run")
+            return
+        request = replace(request, run=workflow_of(attempt.run))
+        if isinstance(request, GetField) and request.section == "meta":
+            # Timings are logged behind; reading them waits until they are written.
+            self._reads_after_flush[(attempt, call)] = request
+            self.signal(attempt, call, "flush", {}, None)
+            return
+        self._read(attempt, call, request)
+
+    def _read(self, attempt: Attempt, call: int, request: Request) -> None:
+        def reply(answers: list[Answer]) -> None:
+            self._executor.answer(attempt, call, answers[0])
+
+        def refuse(problem: str) -> None:
+            self._executor.answer(attempt, call, None, problem)
+
+        # Writes wait for the store to come back, reads say why they cannot be had.
+        self._storage.ask([request], reply, refuse if isinstance(request, GetField) else None)
+
+    def _answer_task(self, effect: AnswerTask) -> None:
+        request = self._reads_after_flush.pop((effect.attempt, effect.call), None)
+        if request is not None:
+            self._read(effect.attempt, effect.call, request)
+        else:
+            self._executor.answer(effect.attempt, effect.call, effect.result, effect.error)
+
+
+def _resolved(job: Job, blobs: dict[str, bytes]) -> Job:
+    """The job with every value inline."""
+
+    def inline(value: Value) -> Value:
+        return Value(blobs[value.blob], "", value.size_bytes) if value.blob else value
+
+    inputs = tuple(Input(item.task, item.slot, inline(item.value)) for item in job.inputs)
+    return replace(job, inputs=inputs, initial=inline(job.initial) if job.initial is not None else None)

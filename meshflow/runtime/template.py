@@ -1,0 +1,210 @@
+"""The template: a small process that has imported all that a task process needs, and forks one whenever it is asked to.
+
+A fork of it is ready in milliseconds and shares its memory. The node itself must not be forked: it has threads, sockets
+and keys. The template has one thread and nothing but a socket to its node.
+
+Invariants:
+1. What tasks start never outlives the node: the template sees the end of its node as the end of that socket, then kills
+   all below it and ends. Should the template be killed, the node kills the task processes and all below them; should
+   both be, the kernel tells the task processes, with SIGTERM.
+2. Nothing started by a task gets out of reach. Task processes adopt the orphans below them, and the template adopts
+   those of task processes that have ended ("strays"). Strays of a process that was retired are left alone: it ended
+   well, and what its tasks left behind was meant to run on. Strays of one that died or was killed are killed before its
+   end is reported.
+3. Only the template signals task processes, because only it knows which it has not reaped: until then nobody else can
+   have their process id.
+"""
+
+import array
+import errno
+import faulthandler
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from meshflow.runtime import child, processes
+from meshflow.runtime.orders import ORDER, REPORT, Endpoints, Order, Report
+
+_ENDPOINT_COUNT = len(Endpoints._fields)
+_PROGRAM = "meshflow-task"
+"""What tasks find in `sys.argv`."""
+_LAST_KILLS_S = 10.0
+"""How long the template waits, when its node is gone, for processes that are stuck in the kernel."""
+_LAST_KILLS_EVERY_S = 0.005
+
+
+class Birth(NamedTuple):
+    """What a new task process is born with."""
+
+    endpoints: Endpoints
+    template: int
+    """The process id of the template."""
+
+
+def main(control_fileno: int, node_name: str) -> None:
+    """Serve the node at the other end of the control socket, until it is gone; or, in a fork, run its tasks."""
+    sys.argv = [_PROGRAM]
+    faulthandler.enable()
+    # What is there now is never garbage; collecting it in each fork would only unshare its memory.
+    gc.collect()
+    gc.freeze()
+    birth = Template(socket.socket(fileno=control_fileno)).serve()
+    if birth is not None:
+        child.main(birth.endpoints, birth.template, node_name)
+
+
+class Template:
+    """The state of the template process."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._me = os.getpid()
+        self._pids: dict[int, int] = {}
+        """`{number: process id}` of the task processes."""
+        self._numbers: dict[int, int] = {}
+        """The same the other way round."""
+        self._retiring: dict[int, None] = {}
+        self._left_alone: dict[int, None] = {}
+        """Process ids of strays that may go on."""
+        self._wake_reader, self._wake_writer = os.pipe()
+
+    def serve(self) -> Birth | None:
+        """Returns None when the node is gone and all is cleaned up; in each forked process, what it was born with."""
+        processes.adopt_orphans()
+        for fileno in (self._wake_reader, self._wake_writer):
+            os.set_blocking(fileno, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._wake_reader, select.POLLIN)
+        try:
+            while True:
+                ready = [fileno for fileno, _ in poll.poll()]
+                if self._wake_reader in ready:
+                    with suppress(BlockingIOError):
+                        os.read(self._wake_reader, 4096)
+                    self._reap()
+                if self._control.fileno() in ready:
+                    endpoints = self._obey()
+                    if endpoints is not None:
+                        return self._be_born(endpoints)
+        except (EOFError, ConnectionError):
+            self._end_all()
+        return None
+
+    def _obey(self) -> Endpoints | None:
+        """Carry out one order. Returns something in a forked process only.
+
+        Raises:
+            EOFError: the node is gone.
+        """
+        data, filenos = _receive(self._control)
+        if not data:
+            raise EOFError
+        order, number = ORDER.unpack(data)
+        match Order(order):
+            case Order.SPAWN:
+                return self._spawn(number, Endpoints(*filenos))
+            case Order.TERMINATE if number in self._pids:
+                root = self._pids[number]
+                for pid in (root, *processes.descendants(root, processes.children_by_parent())):
+                    processes.send_signal(pid, signal.SIGTERM)
+            case Order.KILL if number in self._pids:
+                processes.send_signal(self._pids[number], signal.SIGKILL)
+            case Order.RETIRE if number in self._pids:
+                self._retiring[number] = None
+            case _:
+                pass  # It has ended, and the node is about to read so.
+        return None
+
+    def _spawn(self, number: int, endpoints: Endpoints) -> Endpoints | None:
+        try:
+            pid = os.fork()
+        except OSError as problem:
+            pid = -1
+            self._report(Report.REFUSED, number, problem.errno or errno.EAGAIN)
+        if pid == 0:
+            return endpoints
+        for fileno in endpoints:
+            os.close(fileno)
+        if pid > 0:
+            self._pids[number] = pid
+            self._numbers[pid] = number
+            self._report(Report.SPAWNED, number, pid)
+        return None
+
+    def _be_born(self, endpoints: Endpoints) -> Birth:
+        """Take off, in a forked process, what makes it the template."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+        self._control.close()
+        return Birth(endpoints, self._me)
+
+    def _reap(self) -> None:
+        """Take note of processes that have ended, and deal with the strays they left."""
+        ended: list[tuple[int, int]] = []
+        with suppress(ChildProcessError):
+            while (waited := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = waited
+                self._left_alone.pop(pid, None)
+                if pid in self._numbers:
+                    number = self._numbers.pop(pid)
+                    del self._pids[number]
+                    ended.append((number, status))
+        # When several end at once it can't be told whose the strays are; then those of the killed must not live on.
+        has_died = any(number not in self._retiring for number, _ in ended)
+        self._meet_strays(is_killing=has_died)
+        for number, status in ended:
+            self._retiring.pop(number, None)
+            self._report(Report.EXITED, number, status)
+
+    def _meet_strays(self, *, is_killing: bool) -> None:
+        table = processes.children_by_parent()
+        for pid in table.get(self._me, ()):
+            if pid in self._numbers or pid in self._left_alone:
+                continue
+            if not is_killing:
+                self._left_alone[pid] = None
+                continue
+            for each in (pid, *processes.descendants(pid, table)):
+                processes.send_signal(each, signal.SIGKILL)
+
+    def _end_all(self) -> None:
+        """Kill everything below. Each death may hand over further orphans, so this goes on until there are none."""
+        give_up_at = time.monotonic() + _LAST_KILLS_S
+        while time.monotonic() < give_up_at:
+            for pid in processes.descendants(self._me, processes.children_by_parent()) or list(self._numbers):
+                processes.send_signal(pid, signal.SIGKILL)
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            time.sleep(_LAST_KILLS_EVERY_S)
+
+    def _report(self, report: Report, number: int, detail: int) -> None:
+        self._control.sendall(REPORT.pack(report, number, detail))
+
+
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """One order and its descriptors; empty at the end of the stream.
+
+    The kernel never joins bytes that came with descriptors to those of another order, and orders are of one size.
+    """
+    filenos = array.array("i")
+    data, ancillary, _, _ = control.recvmsg(ORDER.size, socket.CMSG_SPACE(_ENDPOINT_COUNT * filenos.itemsize))
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            filenos.frombytes(content[: len(content) - len(content) % filenos.itemsize])
+    for fileno in filenos:
+        os.set_inheritable(fileno, False)
+    return data, list(filenos)

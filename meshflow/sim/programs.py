@@ -1,0 +1,91 @@
+"""What simulated tasks do: short programs in place of pickled code, so that the core runs as it does with real tasks.
+
+A program's result follows from its own name and its inputs, so that a checker can say what it had to be.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from meshflow.core.graph import DagDefinition, DagSpec, Edge, TaskSpec, WorkflowSpec
+from meshflow.core.messages import Job
+from meshflow.core.records import State
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A task: work for `duration_s`, then send the signals in order, then end.
+
+    `signals` are (action, argument) pairs: `("start_dag", name)`, `("join_dags", "")`. A task fails in its first
+    `failures` attempts.
+    """
+
+    duration_s: float = 0.01
+    signals: tuple[tuple[str, str], ...] = ()
+    state: State = State.COMPLETED
+    limit: tuple[str, ...] | None = None
+    failures: int = 0
+
+    def encode(self) -> bytes:
+        """The program in place of pickled code."""
+        limit = None if self.limit is None else list(self.limit)
+        return json.dumps(
+            [self.duration_s, [list(signal) for signal in self.signals], self.state.value, limit, self.failures]
+        ).encode()
+
+    @staticmethod
+    def decode(code: bytes) -> "Program":
+        """The program in `code`."""
+        duration_s, signals, state, limit, failures = json.loads(code)
+        return Program(
+            duration_s,
+            tuple((action, argument) for action, argument in signals),
+            State(state),
+            None if limit is None else tuple(limit),
+            failures,
+        )
+
+
+def result_of(name: str, inputs: list[bytes]) -> bytes:
+    """What a task of that name makes of its inputs."""
+    return hashlib.blake2b(b"\x00".join([name.encode(), *inputs]), digest_size=8).digest()
+
+
+def result_of_job(job: Job) -> bytes:
+    """What the job's task must give."""
+    return result_of(job.name, [item.value.inline for item in job.inputs])
+
+
+def define(
+    name: str,
+    tasks: dict[str, Program],
+    edges: list[tuple[str, str]],
+    *,
+    autostart: bool = True,
+    queue: str = "dag",
+    **options: dict[str, object],
+) -> DagDefinition:
+    """A dag of programs. `options`: `{task name: fields of TaskSpec}`."""
+    names = list(tasks)
+    payloads: dict[str, bytes] = {}
+    specs = []
+    for task, program in tasks.items():
+        code = program.encode()
+        digest = hashlib.blake2b(code, digest_size=8).hexdigest()
+        payloads[digest] = code
+        fields = {"queue": "task", **options.get(task, {})}
+        specs.append(TaskSpec(name=task, payload=digest, **fields))  # type: ignore[arg-type]
+    joined = tuple(Edge(names.index(parent), names.index(child)) for parent, child in edges)
+    return DagDefinition(DagSpec(name, autostart, queue, tuple(specs), joined), payloads)
+
+
+def workflow(name: str, dags: list[DagDefinition], *, clear_data_store: bool = True) -> WorkflowSpec:
+    """A workflow of these dags."""
+    return WorkflowSpec(
+        name,
+        "workflow",
+        tuple(dag.spec.name for dag in dags),
+        tuple(dag.spec.name for dag in dags if dag.spec.autostart),
+        tuple(dag.spec.queue for dag in dags),
+        clear_data_store,
+    )

@@ -1,0 +1,1 @@
+"""Stores: where runs, logs, documents, blobs and output are kept."""

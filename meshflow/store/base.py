@@ -1,0 +1,27 @@
+"""What every store promises. One contract test-suite (`tests/store/`) holds all of them to it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from meshflow.core.requests import Answer, Request
+
+
+class Store(Protocol):
+    """A store performs batches of requests. It is called from one thread at a time.
+
+    Promises:
+    1. Requests of a batch are performed in order; each is atomic; each gets one answer.
+    2. When `perform` returns, the whole batch is durable (survives power loss).
+    3. Sending a batch again after `StoreUnavailable` leaves what sending it once would have left.
+    4. Of two appends at one `(run, seq)`, exactly one is answered True, by whatever store handles they came.
+    """
+
+    def perform(self, requests: Sequence[Request]) -> list[Answer]:
+        """Perform `requests` in order and answer each.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached or a write failed; what was applied is unknown.
+        """
+
+    def close(self) -> None:
+        """Let go of files and connections."""

@@ -1,0 +1,353 @@
+"""The embedded store: one SQLite file, shared by all nodes and clients of a host.
+
+A batch is one transaction, so one sync of the disk pays for all its requests. Writers of several processes take turns
+at the beginning of a batch; batches that only read take no lock and see the store as it was when they began.
+
+Nothing here rolls back a single request: a request that is refused has not written anything yet.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, assert_never
+
+from meshflow import wire
+from meshflow.core.records import Batch, RunRecord, State, Stop
+from meshflow.core.requests import (
+    Answer,
+    Append,
+    AskStop,
+    CreateRun,
+    ExtendField,
+    ForgetNode,
+    GetBlob,
+    GetField,
+    ListNodes,
+    ListRuns,
+    LoadRun,
+    PutBlob,
+    ReadLog,
+    ReadOutput,
+    Refused,
+    RegisterNode,
+    RemoveDocument,
+    RemoveRun,
+    Request,
+    SetFields,
+    UpdateRun,
+    WriteOutput,
+)
+from meshflow.errors import PeerError, StoreError, StoreUnavailable
+from meshflow.ids import NodeId, RunId, workflow_of
+from meshflow.store.document import new_section, sections_to_create
+from meshflow.store.rules import (
+    OPEN_STATES,
+    PROGRESS,
+    VALUE_BLOBS,
+    dag_runs_of,
+    order_of_output,
+    outranked_by,
+    spelled_out,
+)
+from meshflow.store.sqlite_document import SqliteDocuments
+from meshflow.store.sqlite_file import connect, store_error
+from meshflow.store.sqlite_turn import Turns
+from meshflow.store.values import Refusal, check_blob
+
+BUSY_S = 10.0
+"""How long a batch waits for its turn to write, in seconds. Turns take milliseconds, unless the disk hangs."""
+
+_READS = (LoadRun, ListRuns, ReadLog, GetBlob, GetField, ReadOutput, ListNodes)
+
+# The record as it was created, encoded, and beside it what it is searched by and what changes.
+_COLUMNS = ("run", "parent", "workflow", "created_at", "created", *PROGRESS)
+_INSERT_RUN = (
+    f"INSERT INTO runs ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING"
+)
+_IS_OPEN = "state IN ({})".format(", ".join(f"'{state}'" for state in OPEN_STATES))
+# Parameters that are NULL leave their column as it is.
+_UPDATE_RUN = (
+    "UPDATE runs SET epoch = ?, state = coalesce(?, state), reason = coalesce(?, reason), owner = coalesce(?, owner),"
+    " started_at = coalesce(started_at, ?), ended_at = coalesce(?, ended_at), total = coalesce(?, total),"
+    " done = coalesce(?, done) WHERE run = ? AND epoch <= ?"
+)
+
+
+class SqliteStore:
+    """Performs requests on the SQLite file at `path`, which is made if missing.
+
+    Raises:
+        StoreUnavailable: the file cannot be made or opened.
+        StoreError: it is not a store, damaged, or of a later MeshFlow.
+    """
+
+    def __init__(self, path: Path, *, busy_s: float = BUSY_S) -> None:
+        self._path = path.expanduser().absolute()
+        self._busy_s = busy_s
+        self._turns = Turns(self._path, busy_s)
+        self._session: _Session | None = _Session(connect(self._path, busy_s))
+        self._inode = self._path.stat().st_ino
+        self.name = f"sqlite:{self._session.store_id()}"
+        """As in `Member.store`: the id of the file itself, since two hosts may have different files of one path."""
+
+    def perform(self, requests: Sequence[Request]) -> list[Answer]:
+        """Perform `requests` in order and answer each; all or none.
+
+        Raises:
+            StoreUnavailable: the disk or another process is in the way, or the file has gone.
+            StoreError: the file is damaged, or another one stands in its place.
+        """
+        is_read = all(isinstance(request, _READS) for request in requests)
+        try:
+            if is_read:
+                return self._open_session().perform("BEGIN", requests)
+            with self._turns.mine():
+                return self._open_session().perform("BEGIN IMMEDIATE", requests)
+        except BaseException as problem:
+            # Whatever went wrong: closing ends the transaction, and the next batch begins with the file as it then is.
+            self.close()
+            if isinstance(problem, sqlite3.Error):
+                raise store_error(self._path, problem) from problem
+            if isinstance(problem, PeerError):
+                raise StoreError(
+                    f"the store {self._path} holds what cannot be read ({problem}); "
+                    "it was written by a later MeshFlow, or is damaged; upgrade, or restore it from a backup"
+                ) from problem
+            raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _open_session(self) -> "_Session":
+        """The session, or a new one after a failure.
+
+        SQLite goes on writing to a file that was removed or replaced; what is written there is lost with its last
+        descriptor, so the file is looked at before each batch.
+        """
+        try:
+            inode = self._path.stat().st_ino
+        except OSError as problem:
+            raise StoreUnavailable(f"the store {self._path} has gone ({problem}); put the file back") from problem
+        if self._session is None or inode != self._inode:
+            self.close()
+            self._session = _Session(connect(self._path, self._busy_s))
+            if f"sqlite:{self._session.store_id()}" != self.name:
+                raise StoreError(
+                    f"another store stands at {self._path} than was opened; put the file back, or restart what uses it"
+                )
+            self._inode = inode
+        return self._session
+
+
+class _Session:
+    """Performs requests on an open connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._documents = SqliteDocuments(connection)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def store_id(self) -> str:
+        return str(self._select("SELECT id FROM store")[0][0])
+
+    def perform(self, begin: str, requests: Sequence[Request]) -> list[Answer]:
+        self._connection.execute(begin)
+        answers = [self._perform(request) for request in requests]
+        self._documents.write_back()
+        self._connection.execute("COMMIT")
+        self._documents.forget()
+        return answers
+
+    def _perform(self, request: Request) -> Answer:
+        try:
+            return self._answer(request)
+        except Refusal as problem:
+            return Refused(str(problem))
+
+    def _answer(self, request: Request) -> Answer:
+        match request:
+            case Append(batch):
+                return self._append(batch)
+            case UpdateRun():
+                return self._update(request)
+            case WriteOutput():
+                return self._write_output(request)
+            case LoadRun(run):
+                return next(iter(self._records("WHERE run = ?", [run])), None)
+            case ReadLog():
+                return self._read_log(request)
+            case GetBlob(run, key):
+                rows = self._select("SELECT data FROM blobs WHERE run = ? AND key = ?", workflow_of(run), key)
+                return rows[0][0] if rows else None
+            case PutBlob(run, key, data):
+                return self._put_blob(workflow_of(run), key, data)
+            case GetField():
+                return self._documents.get(request)
+            case SetFields():
+                return self._documents.set(request)
+            case ExtendField():
+                return self._documents.extend(request)
+            case CreateRun():
+                return self._create(request)
+            case ListRuns():
+                return self._list(request)
+            case AskStop():
+                return self._ask_stop(request)
+            case RemoveDocument(run):
+                self._change("DELETE FROM blobs WHERE run = ? AND key >= ? AND key < ?", run, *VALUE_BLOBS)
+                return self._documents.remove(run)
+            case ReadOutput():
+                return self._read_output(request)
+            case RegisterNode(node, address, seen_at):
+                return self._register(node, address, seen_at)
+            case ForgetNode(node):
+                self._change("DELETE FROM nodes WHERE node = ?", node)
+                return True
+            case ListNodes(since):
+                rows = self._select("SELECT node, address, seen_at FROM nodes WHERE seen_at >= ? ORDER BY node", since)
+                return tuple(RegisterNode(NodeId(node), address, seen_at) for node, address, seen_at in rows)
+            case RemoveRun(run):
+                return self._remove(run)
+            case _:
+                assert_never(request)
+
+    def _select(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement, parameters).fetchall()
+
+    def _change(self, statement: str, *parameters: object) -> bool:
+        """Whether a row was changed."""
+        return self._connection.execute(statement, parameters).rowcount > 0
+
+    # --- runs ---
+
+    def _create(self, request: CreateRun) -> bool:
+        sections = sections_to_create(request)
+        record = replace(request.record, arguments=new_section(request.record.arguments, "arguments"))
+        for key, data in request.blobs.items():
+            check_blob(key, data)
+        if not self._change(_INSERT_RUN, *_row(record)):
+            return False
+        run = workflow_of(record.run)
+        if sections is not None:
+            self._documents.create(run, sections)
+        for key, data in request.blobs.items():
+            self._put_blob(run, key, data)
+        return True
+
+    def _records(self, condition: str, parameters: Sequence[object]) -> tuple[RunRecord, ...]:
+        rows = self._select(f"SELECT created, {', '.join(PROGRESS)} FROM runs {condition}", *parameters)
+        return tuple(_record(*row) for row in rows)
+
+    def _list(self, request: ListRuns) -> tuple[RunRecord, ...]:
+        conditions: list[str] = []
+        parameters: list[object] = []
+        if request.is_open is not None:
+            conditions.append(_IS_OPEN if request.is_open else f"NOT {_IS_OPEN}")
+        if request.workflows_only:
+            conditions.append("parent IS NULL")
+        for column, wanted in (("parent", request.parent), ("workflow", request.workflow)):
+            if wanted is not None:
+                conditions.append(f"{column} = ?")
+                parameters.append(wanted)
+        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        parameters.append(-1 if request.limit is None else request.limit)
+        return self._records(f"{where}ORDER BY created_at DESC, run DESC LIMIT ?", parameters)
+
+    def _update(self, request: UpdateRun) -> bool:
+        return self._change(
+            _UPDATE_RUN,
+            *(request.epoch, request.state and request.state.value, request.reason and spelled_out(request.reason)),
+            *(request.owner, request.started_at, request.ended_at, request.total, request.done),
+            *(request.run, request.epoch),
+        )
+
+    def _ask_stop(self, request: AskStop) -> bool:
+        lower = outranked_by(request.stop)
+        is_changed = self._change(
+            f"UPDATE runs SET stop = ?, stop_reason = ? WHERE run = ? AND {_IS_OPEN}"
+            f" AND stop IN ({', '.join('?' * len(lower))})",
+            *(request.stop.value, spelled_out(request.reason), request.run, *lower),
+        )
+        return is_changed or bool(self._select(f"SELECT 1 FROM runs WHERE run = ? AND {_IS_OPEN}", request.run))
+
+    def _remove(self, run: RunId) -> bool:
+        if run != workflow_of(run):
+            return False
+        is_known = self._change("DELETE FROM runs WHERE run = ?", run)
+        for table in ("runs", "log", "output"):
+            self._change(f"DELETE FROM {table} WHERE run = ? OR run >= ? AND run < ?", run, *dag_runs_of(run))
+        self._change("DELETE FROM blobs WHERE run = ?", run)
+        self._documents.remove(run)
+        return is_known
+
+    # --- log, blobs, output, nodes ---
+
+    def _append(self, batch: Batch) -> bool:
+        if self._change(
+            "INSERT INTO log VALUES (?, ?, ?) ON CONFLICT DO NOTHING", batch.run, batch.seq, wire.encode(batch)
+        ):
+            return True
+        ((present,),) = self._select("SELECT batch FROM log WHERE run = ? AND seq = ?", batch.run, batch.seq)
+        return wire.decode(Batch, present).token == batch.token
+
+    def _read_log(self, request: ReadLog) -> tuple[Batch, ...]:
+        rows = self._connection.execute(
+            "SELECT batch FROM log WHERE run = ? AND seq >= ? ORDER BY seq", (request.run, request.since)
+        )
+        found: list[Batch] = []
+        size_bytes = 0
+        for (row,) in rows:
+            found.append(wire.decode(Batch, row))
+            size_bytes += len(row)
+            if size_bytes >= request.max_bytes:
+                rows.close()
+                break
+        return tuple(found)
+
+    def _put_blob(self, run: RunId, key: str, data: bytes) -> bool:
+        check_blob(key, data)
+        return self._change(
+            "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET data = excluded.data", run, key, data
+        )
+
+    def _write_output(self, request: WriteOutput) -> bool:
+        self._change(
+            "INSERT INTO output VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            *(request.run, spelled_out(request.task), request.attempt, request.stream, request.offset),
+            *(request.at, request.data),
+        )
+        return True
+
+    def _read_output(self, request: ReadOutput) -> tuple[WriteOutput, ...]:
+        rows = self._select(
+            "SELECT run, task, attempt, stream, offset, data, at FROM output"
+            " WHERE (run = ?1 OR run >= ?2 AND run < ?3) AND task = coalesce(?4, task)"
+            " AND attempt = coalesce(?5, attempt)",
+            *(request.run, *dag_runs_of(request.run), request.task, request.attempt),
+        )
+        return tuple(sorted((WriteOutput(*row) for row in rows), key=order_of_output))
+
+    def _register(self, node: NodeId, address: str, seen_at: float) -> bool:
+        return self._change(
+            "INSERT INTO nodes VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET address = excluded.address, seen_at = excluded.seen_at",
+            *(node, address, seen_at),
+        )
+
+
+def _row(record: RunRecord) -> list[object]:
+    texts = {"state": record.state.value, "stop": record.stop.value, "created": wire.encode(record)}
+    texts |= {name: spelled_out(getattr(record, name)) for name in ("reason", "stop_reason")}
+    return [texts[name] if name in texts else getattr(record, name) for name in _COLUMNS]
+
+
+def _record(created: bytes, *progress: Any) -> RunRecord:
+    changes = dict(zip(PROGRESS, progress, strict=True))
+    changes["state"], changes["stop"] = State(changes["state"]), Stop(changes["stop"])
+    return replace(wire.decode(RunRecord, created), **changes)
