@@ -10,8 +10,8 @@ from meshflow.version import __version__
 
 if TYPE_CHECKING:
     from meshflow.client import Client, RunHandle
-    from meshflow.config import Config
     from meshflow.config import DEFAULT_TEXT as default_config
+    from meshflow.config import Config
     from meshflow.errors import MeshflowError
 
 __all__ = ["Client", "Config", "MeshflowError", "RunHandle", "__version__", "default_config"]

@@ -6,9 +6,9 @@
         for line in run.logs():
             print(line.task, line.text)
 
-All reading and writing of runs goes through the store of the mesh, by way of any node. When `submit` returns, the run is
-durable; what a client sends to nodes besides are hints that may be lost. Everything a client waits for it can leave: the
-run goes on without it.
+All reading and writing of runs goes through the store of the mesh, by way of any node. When `submit` returns, the run
+is durable; what a client sends to nodes besides are hints that may be lost. Everything a client waits for it can leave:
+the run goes on without it.
 """
 
 import random
@@ -32,6 +32,7 @@ from meshflow.printed import Line, Printed
 from meshflow.queue.models import JobEvent
 from meshflow.references import LAST, NotFound, find_node, find_run
 from meshflow.run_view import RunView
+from meshflow.store.remote import TooLargeForMesh
 
 if TYPE_CHECKING:
     from meshflow.models.datastore import DataStoreDocument
@@ -103,29 +104,51 @@ class RunHandle:
         Raises:
             WaitTimeout: the time is over; the run goes on.
         """
-        following = self.follow(with_output=False)
-        for _ in following.until_done(timeout_s):
+        for _ in self._followed(with_output=False, timeout_s=timeout_s):
             pass
-        # The logs have the end before the record does.
-        view = following.view
-        self._record = replace(self._record, state=view.state, reason=view.reason, ended_at=view.ended_at)
-        return view.state
+        return self._record.state
 
     def events(self, *, follow: bool = True) -> Iterator[JobEvent]:
         """What happened to the run and its jobs, from the beginning. With `follow`, until the run ends."""
-        following = self.follow(with_output=False)
-        news: Iterator[News] = following.until_done() if follow else iter(following.catch_up())
+        news = self._followed(with_output=False) if follow else self.follow(with_output=False).catch_up()
         return (event for event in news if isinstance(event, JobEvent))
 
     def logs(self, *, follow: bool = False, task: str | None = None, attempt: int | None = None) -> Iterator[Line]:
         """What the tasks printed, line by line. With `follow`, until the run ends."""
         if follow:
-            lines = (news for news in self.follow().until_done() if isinstance(news, Line))
+            lines = (news for news in self._followed() if isinstance(news, Line))
             return (line for line in lines if task in (None, line.task) and attempt in (None, line.attempt))
-        chunks = self._client.ask(ReadOutput(self.id, task, attempt))
+        try:
+            return self._stored_lines(ReadOutput(self.id, task, attempt))
+        except TooLargeForMesh:
+            if task is not None:
+                raise
+            asks = [ReadOutput(dag.run, each.name) for dag in self.view().dags.values() for each in dag.tasks]
+            return (line for ask in asks for line in self._stored_lines(ask))
+
+    def _stored_lines(self, request: ReadOutput) -> Iterator[Line]:
+        chunks = self._client.ask(request)
         assert isinstance(chunks, tuple)
         printed = Printed()
         return iter([*printed.accept(chunks), *printed.flush()])
+
+    def _followed(self, *, with_output: bool = True, timeout_s: float | None = None) -> Iterator[News]:
+        following = self.follow(with_output=with_output)
+        yield from following.until_done(timeout_s)
+        self.ended_as(following.view)
+
+    def ended_as(self, view: RunView) -> None:
+        """Take over how the run ended from one who followed it: the logs tell it before the record does."""
+        done = sum(1 for task in view.tasks if task.state.is_final)
+        self._record = replace(
+            self._client.load(self.id),
+            state=view.state,
+            reason=view.reason,
+            started_at=view.started_at,
+            ended_at=view.ended_at,
+            total=view.task_count,
+            done=done,
+        )
 
     def stop(self, reason: str = "") -> bool:
         """End the run gently: nothing new starts, running tasks end by themselves. False if it has ended already."""
@@ -186,13 +209,17 @@ class Client:
         `queue` and `keep_data` are for a workflow that is given by name or file; a loaded one has its own.
 
         Raises:
-            WorkflowNotFound, WorkflowImportError, WorkflowDefinitionError, WorkflowArgumentError, PickleFailed: there is
-                something wrong with the workflow or its arguments; nothing was stored.
+            WorkflowError, WorkflowArgumentError: something is wrong with the workflow or its arguments (see
+                `submitting.load_workflow` and `models.submission.pack`); nothing was stored.
             NoMesh, StoreUnavailable: the mesh or its store did not answer.
         """
-        from meshflow.submitting import load
+        from meshflow.models.submission import pack
+        from meshflow.submitting import load_workflow
 
-        return self.submit_packed(load(self.config, workflow, arguments, queue=queue, keep_data=keep_data))
+        if isinstance(workflow, str | Path):
+            loaded = load_workflow(self.config, workflow, arguments, queue=queue, keep_data=keep_data)
+            return self.submit_packed(pack(loaded))
+        return self.submit_packed(pack(workflow, arguments))
 
     def submit_packed(self, submission: "Submission") -> RunHandle:
         """Hand over a workflow that is packed already.
@@ -224,6 +251,10 @@ class Client:
                 return RunHandle(self, record)
         limit = 1 if reference == LAST else None
         return RunHandle(self, find_run(reference, self.runs(limit=limit)))
+
+    def handle(self, record: RunRecord) -> RunHandle:
+        """The run that a record is of."""
+        return RunHandle(self, record)
 
     def runs(
         self, *, is_open: bool | None = None, workflow: str | None = None, limit: int | None = None

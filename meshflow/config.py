@@ -46,7 +46,8 @@ _SHORT_VARIABLES: dict[str, Key] = {
 _SECRET_WORDS = ("password", "secret", "token")
 """A value whose key contains one of these is never shown; file names (`password_file`) are no secrets."""
 
-_EXAMPLES = Path(__file__).parent / "examples"
+EXAMPLES = Path(__file__).parent / "examples"
+"""The workflows that come with MeshFlow."""
 
 DEFAULT_TEXT = """\
 # Settings of MeshFlow. All are optional; these are the defaults. Relative paths begin at the folder of this file.
@@ -86,8 +87,8 @@ logging: {}                 # logging.config.dictConfig form; empty: level INFO 
 class Config:
     """The configuration, with Lightflow's members. A new one holds the defaults.
 
-    Loading appends the workflow and library folders to `sys.path`, as Lightflow does, so that workflow scripts find the
-    modules they import.
+    Loading appends the workflow and library folders that were given to `sys.path`, as Lightflow does, so that workflow
+    scripts find the modules they import.
     """
 
     def __init__(self) -> None:
@@ -145,7 +146,7 @@ class Config:
         self._legacy = {key[0]: what.value for key, what in given.items() if key[0] in LEGACY_SECTIONS}
 
     def _extend_module_path(self) -> None:
-        for folder in (*self.workflows, *self.libraries):
+        for folder in (*self.settings.workflows, *self.settings.libraries):
             if folder not in sys.path:
                 sys.path.append(folder)
 
@@ -175,7 +176,7 @@ class Config:
     @property
     def workflows(self) -> list[str]:
         """The folders that are searched for workflow scripts, but for the examples of the package."""
-        return [str(folder) for folder in workflow_folders(self.settings) if folder != _EXAMPLES]
+        return [str(folder) for folder in workflow_folders(self.settings) if folder != EXAMPLES]
 
     @property
     def libraries(self) -> list[str]:
@@ -249,7 +250,7 @@ def workflow_folders(settings: Settings) -> list[Path]:
     else:
         here = Path.cwd()
         folders = [folder for folder in (here / "workflows", here / "examples", here) if folder.is_dir()]
-    return [*folders, _EXAMPLES]
+    return [*folders, EXAMPLES]
 
 
 def store_url(store: StoreSettings) -> str:

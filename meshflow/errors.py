@@ -191,7 +191,3 @@ class JobEventTypeUnsupported(UsageError):
 
 class WorkerEventTypeUnsupported(UsageError):
     """Events about workers have no event model."""
-
-
-class JobStatInvalid(UsageError):
-    """The description of a job lacks its id."""

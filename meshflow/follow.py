@@ -10,9 +10,10 @@ Invariants:
 2. Pushes are a convenience: with all of them lost the same is told, at most `_QUIET_S` later (`_MAX_QUIET_S` for the
    log of a dag run that has not ended).
 3. `is_done` comes after every log was read to its end and, if output is wanted, the stored output was read after that.
+4. The end of the run is told last, although its own log may be read before those of its dag runs.
 """
 
-from collections import deque
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -53,11 +54,13 @@ class _Log:
     """`{seq: batch}` of what cannot be applied yet."""
     pause_s: float = _QUIET_S
     is_ended: bool = False
+    """Its last entry was applied. A node that comes too late may still claim the run; that is of no interest."""
+    at: float = 0.0
+    """The latest wall clock in it so far: an owner on another host may have a clock that is behind."""
 
-    def hold(self, batches: tuple[Batch, ...]) -> None:
-        for batch in batches:
-            if batch.seq >= self.next_seq and len(self.early) < _MAX_EARLY_COUNT:
-                self.early[batch.seq] = batch
+    def hold(self, batch: Batch) -> None:
+        if batch.seq >= self.next_seq and len(self.early) < _MAX_EARLY_COUNT:
+            self.early[batch.seq] = batch
 
     def pop(self) -> Batch | None:
         """The next batch, if it is there."""
@@ -87,15 +90,17 @@ class Follower:
         self.view = RunView(run, node_name)
         self.is_gone = False
         """There is no such run, or no longer."""
-        self._definitions: dict[str, DagDefinition | None] = dict(definitions or {})
-        """None: the store does not have it."""
+        self._definitions = dict(definitions or {})
         self._with_output = with_output and not from_now
-        self._news: deque[News] = deque()
+        self._news: list[tuple[float, News]] = []
+        """With the wall clock by which those of different logs are put in order."""
         self._printed = Printed()
         self._output_at = 0.0
         """When output is to be read next, if any is missing."""
         self._has_output = False
         self._logs: dict[RunId, _Log] = {run: _Log(run, from_now, 0.0)}
+        self._end: JobEvent | None = None
+        """The end of the run, until it is told; None before it is known."""
         self._has_record = self._has_spec = self._is_complete = False
 
     @property
@@ -104,10 +109,9 @@ class Follower:
         return self._is_complete or self.is_gone
 
     def take(self) -> list[News]:
-        """What happened since the last call, in order."""
-        news = list(self._news)
-        self._news.clear()
-        return news
+        """What happened since the last call; in the order of time, and what one log says in the order of that log."""
+        news, self._news = self._news, []
+        return [each for _, each in sorted(news, key=lambda pair: pair[0])]
 
     def deadline(self, now: float) -> float:
         """When `requests` will have something to ask if nothing is received until then; `now` if it has already."""
@@ -119,7 +123,7 @@ class Follower:
         """Take what a node pushed. News of other runs are ignored."""
         if self._with_output:
             own = [chunk for chunk in news.output if workflow_of(chunk.run) == self.run]
-            self._news.extend(self._printed.accept(own))
+            self._tell_lines(self._printed.accept(own))
         if news.batch is None or workflow_of(news.batch.run) != self.run:
             return
         log = self._logs.get(news.batch.run)
@@ -127,7 +131,7 @@ class Follower:
             # The log that names this dag run is behind. Once it is not, this batch is read with the dag run's own log.
             self._logs[self.run].read_at = now
             return
-        log.hold((news.batch,))
+        log.hold(news.batch)
         self._advance(now)
 
     def requests(self, now: float) -> list[Request]:
@@ -187,33 +191,34 @@ class Follower:
             return
         assert isinstance(record, RunRecord)
         self._has_record = True
-        self._tell(self._logs[self.run], self.view.describe(record))
+        self._tell(self._logs[self.run], self.view.describe(record), record.created_at)
         self._advance(now)
 
     def _define(self, key: str, blob: Answer, now: float) -> None:
+        if not isinstance(blob, bytes):
+            self.is_gone = True  # a run that can be seen has its blobs, so it was removed in the meantime
+            return
         if key == "workflow":
             self._has_spec = True
-            if isinstance(blob, bytes):
-                self.view.define(wire.decode(WorkflowSpec, blob))
+            self.view.define(wire.decode(WorkflowSpec, blob))
         else:
             dag = key.removeprefix("dag/")
-            self._definitions[dag] = wire.decode(DagDefinition, blob) if isinstance(blob, bytes) else None
+            self._definitions[dag] = wire.decode(DagDefinition, blob)
             for view in self.view.dags.values():
                 if view.dag == dag:
                     self._define_dag(view)
         self._advance(now)
 
     def _define_dag(self, view: DagView) -> None:
-        definition = self._definitions.get(view.dag)
-        if definition is not None:
-            view.define(definition.spec)
+        if view.dag in self._definitions:
+            view.define(self._definitions[view.dag].spec)
 
     def _read(self, log: _Log, batches: tuple[Batch, ...], now: float) -> None:
         fresh = tuple(batch for batch in batches if batch.seq >= log.next_seq)
         if fresh:
             # The store leaves no gap between batches, so what is first there is what follows.
             log.next_seq = fresh[0].seq
-            log.hold(fresh)
+            log.early.update((batch.seq, batch) for batch in fresh)
             self._advance(now)
             log.read_at = now
             return
@@ -227,45 +232,58 @@ class Follower:
     def _advance(self, now: float) -> None:
         """Apply all that can be, to all logs: the log of the workflow run may name new ones."""
         for log in self._readable_logs():
-            while (batch := log.pop()) is not None:
-                self._tell(log, self.view.apply(batch))
-                log.is_ended = log.is_ended or isinstance(batch.entries[-1], RunEnded)
+            while not log.is_ended and (batch := log.pop()) is not None:
+                events = self.view.apply(batch)
+                log.is_ended = isinstance(batch.entries[-1], RunEnded)
+                if log.is_ended and log.run == self.run:
+                    self._end = events.pop()
+                self._tell(log, events, batch.at)
                 log.pause_s = _QUIET_S
                 log.read_at = now + log.pause_s
             if log.early:
                 log.read_at = now
             if log.run == self.run:
                 self._open_logs(log, now)
+        for name, view in self.view.dags.items():
+            if self.view.awaits_end(name):
+                self._logs[view.run].read_at = now
         self._complete_if_ended()
 
     def _open_logs(self, main: _Log, now: float) -> None:
-        for name, view in self.view.dags.items():
+        for view in self.view.dags.values():
             if view.run not in self._logs:
                 self._logs[view.run] = _Log(view.run, main.is_silent, now)
                 self._define_dag(view)
-            elif self.view.awaits_end(name):
-                self._logs[view.run].read_at = now
 
     def _conclude(self, log: _Log) -> None:
         """A dag run's log was read to its end: if the run is known to have ended, there is nothing more to wait for."""
         for name, view in self.view.dags.items():
             if view.run == log.run and self.view.awaits_end(name):
-                self._tell(log, self.view.conclude(name))
+                self._tell(log, self.view.conclude(name), log.at)
                 log.is_ended = True
 
     def _read_output(self, chunks: tuple[object, ...], now: float) -> None:
         is_last = self.view.is_ended
         self._has_output = True
         self._output_at = now + _QUIET_S
-        self._news.extend(self._printed.accept(chunks))  # type: ignore[arg-type]
+        self._tell_lines(self._printed.accept(chunks))  # type: ignore[arg-type]
         if is_last:
-            self._news.extend(self._printed.flush())
-            self._is_complete = True
+            self._tell_lines(self._printed.flush())
+            self._complete()
 
     def _complete_if_ended(self) -> None:
-        if self.view.is_ended and not self._with_output:
-            self._is_complete = True
+        if self.view.is_ended and not self._with_output and not self._is_complete:
+            self._complete()
 
-    def _tell(self, log: _Log, events: list[JobEvent]) -> None:
+    def _complete(self) -> None:
+        assert self._end is not None
+        self._tell(self._logs[self.run], [self._end], math.inf)
+        self._is_complete = True
+
+    def _tell(self, log: _Log, events: list[JobEvent], at: float) -> None:
+        log.at = max(log.at, at)
         if not log.is_silent:
-            self._news.extend(events)
+            self._news += [(log.at, event) for event in events]
+
+    def _tell_lines(self, lines: list[Line]) -> None:
+        self._news += [(line.at, line) for line in lines]

@@ -1,19 +1,20 @@
 """Followers connected to a mesh: has pushes sent, feeds them in, and asks the store what the followers want to know.
 
-A mesh that does not answer is waited for: the run may well go on, and a node may come back. `problem` says so meanwhile.
+A mesh that does not answer is waited for: the run may well go on, and a node may come back. `problem` says so
+meanwhile.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from meshflow.core.records import RunRecord
-from meshflow.core.requests import ListRuns
+from meshflow.core.requests import Answer, ListRuns, ReadOutput, Request
 from meshflow.errors import StoreUnavailable
 from meshflow.follow import Follower, News
 from meshflow.ids import RunId, workflow_of
 from meshflow.mesh import Mesh, NoMesh
 from meshflow.references import NotFound, WaitTimeout
 from meshflow.run_view import RunView
+from meshflow.store.remote import TooLargeForMesh
 
 _WATCH_S = 30.0
 """For how long pushes are asked for; asked for anew after half of it, or when the node changed."""
@@ -38,23 +39,16 @@ _ALL_RUNS = RunId("")
 class Following:
     """Follows one run. Not to be used by two threads at once."""
 
-    def __init__(
-        self,
-        mesh: Mesh,
-        follower: Follower,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, mesh: Mesh, follower: Follower) -> None:
         self.problem = ""
         """Why nothing comes at present; empty if all is well."""
         self._mesh = mesh
         self._followers = {follower.run: follower} if follower.run else {}
         self._watched = follower.run
-        self._monotonic = monotonic
-        self._sleep = sleep
         self._watch_at = 0.0
         self._generation = -1
+        self._is_reading = True
+        """Whether what the store has already may not all have been read."""
 
     @property
     def view(self) -> RunView:
@@ -72,15 +66,17 @@ class Following:
         Raises:
             NotFound: there is no such run, or no longer.
         """
-        now = self._monotonic()
+        now = self._mesh.now()
         try:
             self._renew_watch(now)
-            if not self._ask(now):
+            self._is_reading = self._ask(now)
+            if not self._is_reading:
                 self._receive(timeout_s)
             self.problem = ""
         except (NoMesh, StoreUnavailable) as problem:
+            self._is_reading = False
             self.problem = str(problem)
-            self._sleep(min(timeout_s, _RETRY_S))
+            self._mesh.sleep(min(timeout_s, _RETRY_S))
         return self._take()
 
     def until_done(self, timeout_s: float | None = None) -> Iterator[News]:
@@ -90,12 +86,12 @@ class Following:
             WaitTimeout: the time is over.
             NotFound: there is no such run, or no longer.
         """
-        until = None if timeout_s is None else self._monotonic() + timeout_s
+        until = None if timeout_s is None else self._mesh.now() + timeout_s
         while not self.is_done:
-            rest_s = _STEP_S if until is None else until - self._monotonic()
-            if rest_s < 0:
+            rest_s = _STEP_S if until is None else until - self._mesh.now()
+            if rest_s <= 0 and not self._is_reading:
                 raise WaitTimeout(f"run {self._watched} did not end within {timeout_s:g} s; it goes on")
-            yield from self.step(min(rest_s, _STEP_S))
+            yield from self.step(max(0.0, min(rest_s, _STEP_S)))
 
     def catch_up(self) -> list[News]:
         """What the store has now, without waiting for anything.
@@ -104,7 +100,7 @@ class Following:
             NoMesh, StoreUnavailable: the mesh or its store did not answer.
             NotFound: there is no such run.
         """
-        now = self._monotonic()
+        now = self._mesh.now()
         while self._ask(now):
             pass
         return self._take()
@@ -120,13 +116,23 @@ class Following:
         asks = [(follower, ask) for follower in self._followers.values() for ask in follower.requests(now)]
         if not asks:
             return False
-        answers = self._mesh.perform([request for _, request in asks])
+        answers = self._perform([request for _, request in asks])
         for (follower, request), answer in zip(asks, answers, strict=True):
             follower.answered(request, answer, now)
         return True
 
+    def _perform(self, requests: list[Request]) -> list[Answer]:
+        try:
+            return self._mesh.perform(requests)
+        except TooLargeForMesh:
+            if len(requests) > 1:
+                return [answer for request in requests for answer in self._perform([request])]
+            if isinstance(requests[0], ReadOutput):
+                return [()]  # more was printed than fits into a message; what was pushed has to do
+            raise
+
     def _receive(self, timeout_s: float) -> None:
-        now = self._monotonic()
+        now = self._mesh.now()
         due = min(
             (follower.deadline(now) for follower in self._followers.values() if not follower.is_done), default=now
         )
@@ -140,7 +146,7 @@ class Following:
             for run in runs:
                 follower = self._follower_of(workflow_of(run))
                 if follower is not None:
-                    follower.receive(news, self._monotonic())
+                    follower.receive(news, self._mesh.now())
 
     def _follower_of(self, run: RunId) -> Follower | None:
         return self._followers.get(run)
@@ -156,14 +162,8 @@ class Following:
 class FollowingAll(Following):
     """Follows every run of the mesh from now on: those that are open, and those that begin later. It has no end."""
 
-    def __init__(
-        self,
-        mesh: Mesh,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        super().__init__(mesh, Follower(_ALL_RUNS), monotonic=monotonic, sleep=sleep)
+    def __init__(self, mesh: Mesh) -> None:
+        super().__init__(mesh, Follower(_ALL_RUNS))
         self._known: dict[RunId, None] = {}
         """Runs that are or were followed, or had ended before."""
         self._discover_at = 0.0

@@ -1,9 +1,9 @@
 """A client's way into the mesh: one node that answers, another if it no longer does.
 
 Invariants:
-1. A client depends on no node: when the one it uses falls silent, the next that answers takes its place, and what was
-   asked is asked again. Everything that may be asked of a store may be asked twice.
-2. No wait is without end: no node is waited for longer than `timeout_s`, and if none answers, `NoMesh` says so.
+1. A client depends on no node: when the one it uses is gone or silent, the next that answers takes its place, and what
+   was asked is asked again. Everything that may be asked of a store may be asked twice.
+2. No node is waited for longer than `timeout_s`; if none answers, `NoMesh` says so.
 3. News that are pushed while an answer is awaited are kept, up to `_MAX_NEWS_COUNT`; a watcher reads what is missing.
 """
 
@@ -26,14 +26,13 @@ from meshflow.core.messages import (
     Watched,
 )
 from meshflow.core.requests import Answer, Request
-from meshflow.errors import StoreUnavailable, UsageError
+from meshflow.errors import PeerError, StoreUnavailable, UsageError
 from meshflow.ids import NodeId, RunId
+from meshflow.runtime.transport.problems import MessageTooLarge, Unreachable, WrongKey
+from meshflow.store.remote import AskTooLarge, RemoteStore
 
 _TURN_S = 0.02
 """How long each of several nodes is listened to in turn; the first usually answers within one turn."""
-
-_MAX_NODES_TRIED = 3
-"""A request that so many nodes in turn left unanswered is at fault itself, or the store is."""
 
 _MAX_NEWS_COUNT = 10_000
 
@@ -44,33 +43,33 @@ _SHORT_ID = 8
 class NoMesh(UsageError):
     """No node answered."""
 
-    hint = "start one: meshflow node      or run without a mesh: meshflow run WORKFLOW"
-
-
-class WrongKey(UsageError):
-    """A node is there and does not accept the key of this client."""
-
-    hint = "use the key file of that mesh: MESHFLOW_KEY_FILE, or mesh.key_file in the settings"
+    hint = "start a node: meshflow node      or run without a mesh: meshflow run WORKFLOW"
 
 
 class Link(Protocol):
-    """A connection to one node."""
+    """A connection to one node; `runtime.transport.line.Line` is one."""
 
     def send(self, message: Message) -> None:
-        """Send, without waiting; the message may be lost."""
+        """Send, without waiting; the message may be lost.
+
+        Raises:
+            MessageTooLarge: it cannot be sent.
+        """
 
     def receive(self, timeout_s: float) -> Message | None:
-        """The next message, or None if none came in time."""
+        """The next message; None if none came in time.
 
-    def problem(self) -> str:
-        """Why the connection does not come about, as far as that is known; else empty."""
+        Raises:
+            Unreachable: the node cannot be spoken to, now and for ever over this link.
+            PeerError: what it sent makes no sense.
+        """
 
     def close(self) -> None:
         """Let go of it."""
 
 
 Dial = Callable[[str], Link]
-"""Opens a link to an address."""
+"""Opens a link to an address, without making contact yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,8 @@ class NodeReport:
 
 
 class Mesh:
-    """Talks to the mesh through one of the nodes at `addresses()`; it is also a `Store`, that of the mesh."""
+    """Talks to the mesh through one of the nodes at `addresses()`; it is also a `Store`, that of the mesh. For one
+    thread."""
 
     def __init__(
         self,
@@ -100,93 +100,120 @@ class Mesh:
         addresses: Callable[[], Sequence[str]],
         *,
         timeout_s: float,
-        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self.now = now
+        """The clock of this client, in monotonic seconds."""
+        self.sleep = sleep
+        """Passes the time without listening."""
         self.generation = 0
         """Counts the nodes that were connected to: a watch is to be asked for anew when it changes."""
         self._dial = dial
         self._addresses = addresses
         self._timeout_s = timeout_s
-        self._monotonic = monotonic
         self._link: Link | None = None
+        self._address = ""
         self._number = 0
         self._members: dict[NodeId, Member] = {}
+        self._asked_about: dict[NodeId, None] = {}
         self._news: deque[Watched] = deque(maxlen=_MAX_NEWS_COUNT)
+        self._store = RemoteStore(_Call(self), self._known_addresses)
 
     def connect(self) -> None:
         """Find a node that answers.
 
         Raises:
             NoMesh: none does.
-            WrongKey: one refuses the key.
+            WrongKey: those that are there do not accept the key of this client.
         """
         self._current()
 
     def close(self) -> None:
-        """Let go of the node."""
+        """Let go of the node; the next call finds one anew."""
         if self._link is not None:
             self._link.close()
         self._link = None
+        self._address = ""
 
     def living(self) -> tuple[Member, ...]:
-        """The members that are not known to be gone."""
+        """The members that are not known to be gone, as they were last heard of."""
         return tuple(member for member in self._members.values() if member.status in (Status.ALIVE, Status.SUSPECT))
 
     def node_name(self, node: NodeId) -> str:
-        """What users call a node: its name, or the beginning of its id where that is not known; empty for no node."""
+        """What users call a node: its name, or the beginning of its id where that is not known; empty for no node. Who
+        is not known is asked about, so that the name may be known the next time."""
         member = self._members.get(node)
+        if member is None and node and node not in self._asked_about and self._link is not None:
+            self._asked_about[node] = None
+            self._link.send(AskStatus(self._next_number()))
         return member.name if member is not None and member.name else node[:_SHORT_ID]
-
-    # --- the store of the mesh ---
 
     def perform(self, requests: Sequence[Request]) -> list[Answer]:
         """Perform `requests` in order, in the store of the mesh, and answer each.
 
         Raises:
             NoMesh: no node answers.
-            StoreUnavailable: the nodes answer that their store does not.
+            StoreUnavailable: nodes answer, and say that their store does not.
         """
-        for _ in range(_MAX_NODES_TRIED):
-            number = self._next_number()
-            answer = self._exchange(StoreAsk(number, tuple(requests)), number)
-            if isinstance(answer, StoreAnswers):
-                if answer.error:
-                    raise StoreUnavailable(answer.error)
-                return list(answer.answers)
-            self._drop()
-        raise StoreUnavailable(f"nodes are there, but their store did not answer within {self._timeout_s:g} s")
-
-    # --- hints, news and status ---
+        self._current()
+        try:
+            return self._store.perform(requests)
+        except StoreUnavailable as problem:
+            if self._link is None:
+                raise NoMesh(f"no node of the mesh answers any more: {problem}") from problem
+            raise
 
     def hint(self, message: Message) -> None:
-        """Send something that does no harm if it is lost."""
+        """Send something that does no harm if it is lost.
+
+        Raises:
+            NoMesh: no node answers.
+        """
         self._current().send(message)
 
     def watch(self, run: RunId, seconds: float) -> None:
-        """Ask to be told for so long what happens in `run` (empty: in all runs)."""
+        """Ask to be told for so long what happens in `run` (empty: in all runs).
+
+        Raises:
+            NoMesh: no node answers.
+        """
         self._current().send(Watch(run, seconds))
 
     def news(self, timeout_s: float) -> Watched | None:
-        """The next news that were pushed, or None if none came in time."""
+        """The next news that were pushed, or None if none came in time.
+
+        Raises:
+            NoMesh: no node answers.
+        """
         if self._news:
             return self._news.popleft()
-        until = self._monotonic() + timeout_s
         link = self._current()
-        while (rest := until - self._monotonic()) >= 0:
-            message = link.receive(rest)
+        until = self.now() + timeout_s
+        while True:
+            message = self._receive(link, max(0.0, until - self.now()))
             if isinstance(message, Watched):
                 return message
-            if message is None:
+            if isinstance(message, NodeStatus):
+                self._learn(message)
+            if message is None or self.now() >= until:
                 return None
-        return None
 
     def nodes(self) -> list[NodeReport]:
-        """Every member of the mesh with what it is doing now; all are asked at once."""
-        self._current()
-        self._refresh()
+        """Every member of the mesh with what it is doing now; all are asked at once.
+
+        Raises:
+            NoMesh: no node answers.
+        """
+        number = self._next_number()
+        link = self._current()
+        link.send(AskStatus(number))
+        status = self._answer(link, number)
+        if isinstance(status, NodeStatus):
+            self._learn(status)
+        statuses = self._ask_each(self.living())
         members = sorted(self._members.values(), key=lambda member: (member.name, member.id))
-        statuses = self._ask_each({m.id: m.address for m in members if m.status in (Status.ALIVE, Status.SUSPECT)})
-        return [NodeReport(_fresher(member, statuses.get(member.id)), statuses.get(member.id)) for member in members]
+        return [_report(member, statuses.get(member.id)) for member in members]
 
     def drain(self, member: Member) -> bool:
         """Ask a node to finish what it has and leave; whether it said that it will."""
@@ -194,57 +221,92 @@ class Mesh:
         link = self._dial(member.address)
         try:
             link.send(Drain(number))
-            return isinstance(self._await(link, number), Draining)
+            return isinstance(self._answer(link, number), Draining)
         finally:
             link.close()
 
-    # --- one node, or the next ---
+    # --- the node in use ---
+
+    def ask_store(self, address: str, ask: StoreAsk) -> StoreAnswers:
+        """What the node at `address`, which is the one in use from here on, answers.
+
+        Raises:
+            StoreUnavailable: it does not.
+            AskTooLarge: the ask does not fit into a message.
+        """
+        link = self._use(address)
+        try:
+            link.send(ask)
+        except MessageTooLarge as problem:
+            raise AskTooLarge(problem.size_bytes, problem.max_bytes) from problem
+        answers = self._answer(link, ask.number)
+        if isinstance(answers, StoreAnswers):
+            return answers
+        self.close()
+        raise StoreUnavailable(f"no answer from '{address}' within {self._timeout_s:g} s")
 
     def _current(self) -> Link:
+        """The link to the node in use; without one, to the first that answers."""
         if self._link is None:
-            self._link = self._find()
+            self._address, self._link = self._find()
             self.generation += 1
         return self._link
 
-    def _drop(self) -> None:
-        """The node does not answer: use another."""
-        if self._link is not None:
-            self._link.close()
-        self._link = None
+    def _use(self, address: str) -> Link:
+        if self._link is None or self._address != address:
+            self.close()
+            self._address, self._link = address, self._dial(address)
+            self.generation += 1
+        return self._link
 
-    def _find(self) -> Link:
-        """Ask all addresses at once; the first that answers is taken."""
-        addresses = list(dict.fromkeys([*self._addresses(), *(member.address for member in self.living())]))
-        links = {address: self._dial(address) for address in addresses}
-        taken: Link | None = None
+    def _known_addresses(self) -> list[str]:
+        """Where nodes may be, the one in use first."""
+        known = [self._address, *(member.address for member in self.living()), *self._addresses()]
+        return list(dict.fromkeys(address for address in known if address))
+
+    def _find(self) -> tuple[str, Link]:
+        """Ask at all known addresses at once; the first that answers is taken."""
+        links = {address: self._dial(address) for address in self._known_addresses()}
+        waiting = dict(links)
+        problems: dict[str, Exception] = {}
+        taken = ""
         try:
             for link in links.values():
                 link.send(AskStatus(self._next_number()))
-            until = self._monotonic() + self._timeout_s
-            while links and self._monotonic() < until:
-                for link in links.values():
-                    message = link.receive(_TURN_S)
-                    if isinstance(message, NodeStatus):
-                        self._learn(message)
-                        taken = link
-                        return link
-            raise _refusal(links, self._timeout_s)
+            until = self.now() + self._timeout_s
+            while waiting and self.now() < until:
+                for address, link in list(waiting.items()):
+                    try:
+                        status = link.receive(_TURN_S)
+                    except (Unreachable, PeerError) as problem:
+                        problems[address] = problem
+                        del waiting[address]
+                        continue
+                    if isinstance(status, NodeStatus):
+                        self._learn(status)
+                        taken = address
+                        return address, link
+            raise _refusal(list(links), problems, self._timeout_s)
         finally:
-            for link in links.values():
-                if link is not taken:
+            for address, link in links.items():
+                if address != taken:
                     link.close()
 
-    def _exchange(self, message: Message, number: int) -> Message | None:
-        """Send to the present node and await the answer of that number; None if it does not come in time."""
-        link = self._current()
-        link.send(message)
-        return self._await(link, number)
+    def _receive(self, link: Link, timeout_s: float) -> Message | None:
+        """The next message; None if there is none, or none will come, which ends the use of the link."""
+        try:
+            return link.receive(timeout_s)
+        except (Unreachable, PeerError):
+            if link is self._link:
+                self.close()
+            return None
 
-    def _await(self, link: Link, number: int) -> Message | None:
-        until = self._monotonic() + self._timeout_s
-        while (rest := until - self._monotonic()) > 0:
-            message = link.receive(min(rest, _TURN_S * 10))
-            if message is None and link.problem():
+    def _answer(self, link: Link, number: int) -> Message | None:
+        """The answer of that number, or None if it did not come in time."""
+        until = self.now() + self._timeout_s
+        while (rest := until - self.now()) > 0:
+            message = self._receive(link, rest)
+            if message is None:
                 return None
             if isinstance(message, Watched):
                 self._news.append(message)
@@ -252,27 +314,18 @@ class Mesh:
                 return message
         return None
 
-    def _refresh(self) -> None:
-        """Hear of the members anew."""
-        number = self._next_number()
-        answer = self._exchange(AskStatus(number), number)
-        if isinstance(answer, NodeStatus):
-            self._learn(answer)
-
-    def _ask_each(self, addresses: dict[NodeId, str]) -> dict[NodeId, NodeStatus]:
-        links = {node: self._dial(address) for node, address in addresses.items()}
+    def _ask_each(self, members: Sequence[Member]) -> dict[NodeId, NodeStatus]:
+        """The status of each member that answers; one wait is for all of them."""
+        links = {member.id: self._dial(member.address) for member in members}
         statuses: dict[NodeId, NodeStatus] = {}
         try:
             for link in links.values():
                 link.send(AskStatus(self._next_number()))
-            until = self._monotonic() + self._timeout_s
+            until = self.now() + self._timeout_s
             for node, link in links.items():
-                while node not in statuses and (rest := until - self._monotonic()) > 0:
-                    message = link.receive(rest)
-                    if isinstance(message, NodeStatus):
-                        statuses[node] = message
-                    elif message is None:
-                        break
+                message = self._receive(link, max(0.0, until - self.now()))
+                if isinstance(message, NodeStatus):
+                    statuses[node] = message
         finally:
             for link in links.values():
                 link.close()
@@ -286,18 +339,31 @@ class Mesh:
         return self._number
 
 
-def _refusal(links: dict[str, Link], timeout_s: float) -> UsageError:
+class _Call:
+    """What `RemoteStore` calls: the node in use, or the next."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+
+    def __call__(self, holder: str, ask: StoreAsk, /) -> StoreAnswers:
+        return self._mesh.ask_store(holder, ask)
+
+    def close(self) -> None:
+        self._mesh.close()
+
+
+def _refusal(addresses: list[str], problems: dict[str, Exception], timeout_s: float) -> UsageError:
     """Why none of the nodes at these addresses was found."""
-    if not links:
+    for problem in problems.values():
+        if isinstance(problem, WrongKey):
+            return problem
+    if not addresses:
         return NoMesh("no mesh found: no node runs on this host")
-    problems = {address: link.problem() for address, link in links.items()}
-    for address, problem in problems.items():
-        if "key" in problem:
-            return WrongKey(f"the node at {address} refuses this client: {problem}")
-    told = "; ".join(f"{address}: {problem or 'no answer'}" for address, problem in problems.items())
-    return NoMesh(f"no mesh found: no node answered within {timeout_s:g} s ({told})")
+    told = [str(problem) for problem in problems.values()]
+    told += [f"'{address}' did not answer within {timeout_s:g} s" for address in addresses if address not in problems]
+    return NoMesh("no mesh found: " + "; ".join(told))
 
 
-def _fresher(member: Member, status: NodeStatus | None) -> Member:
+def _report(member: Member, status: NodeStatus | None) -> NodeReport:
     """What a node says of itself goes before what others say."""
-    return member if status is None else status.member
+    return NodeReport(member if status is None else status.member, status)

@@ -44,10 +44,13 @@ class _Stream:
     early: dict[int, WriteOutput] = field(default_factory=dict)
 
     def accept(self, chunk: WriteOutput) -> None:
-        if chunk.offset + len(chunk.data) > self.next_offset:
+        known = self.early.get(chunk.offset)
+        is_longer = known is None or len(known.data) < len(chunk.data)
+        if is_longer and chunk.offset + len(chunk.data) > self.next_offset:
             self.early[chunk.offset] = chunk
+            self._advance()
 
-    def advance(self) -> None:
+    def _advance(self) -> None:
         """Take what follows without a gap."""
         for offset in sorted(self.early):
             if offset > self.next_offset:
@@ -74,15 +77,11 @@ class Printed:
         self._streams: dict[tuple[RunId, str, int, str], _Stream] = {}
 
     def accept(self, chunks: Iterable[WriteOutput]) -> list[Line]:
-        """Take chunks in any order; the lines that are complete because of them."""
-        touched: dict[tuple[RunId, str, int, str], None] = {}
+        """Take chunks in any order; the lines that are complete because of them, in the order of the chunks."""
+        lines: list[Line] = []
         for chunk in chunks:
             key = (chunk.run, chunk.task, chunk.attempt, chunk.stream)
             self._streams.setdefault(key, _Stream()).accept(chunk)
-            touched[key] = None
-        lines: list[Line] = []
-        for key in touched:
-            self._streams[key].advance()
             lines += self._complete_lines(key)
         return lines
 

@@ -1,7 +1,7 @@
 """How people name runs and nodes, and what is meant by it.
 
-A run is named by the beginning of its id, by `@last`, or by the name of its workflow (its newest run); a node by its name,
-or by the beginning of its id. What could mean two things means neither: the error lists them.
+A run is named by the beginning of its id, by `@last`, or by the name of its workflow (its newest run); a node by its
+name, or by the beginning of its id. What could mean two things means neither: the error lists them.
 """
 
 import difflib

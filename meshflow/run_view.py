@@ -31,7 +31,7 @@ from meshflow.core.records import (
     TasksQueued,
     TaskStarted,
 )
-from meshflow.ids import NodeId, RunId, dag_run_id
+from meshflow.ids import NodeId, RunId, dag_run_id, dag_run_name
 from meshflow.queue.const import JobType
 from meshflow.queue.models import (
     JobAbortedEvent,
@@ -77,7 +77,7 @@ class TaskView:
 
 @dataclass(slots=True)
 class DagView:
-    """A dag run. Its tasks have names once `define` was called."""
+    """A dag run. Its tasks are there once `define` was called."""
 
     run: RunId
     name: str
@@ -93,15 +93,9 @@ class DagView:
     tasks: list[TaskView] = field(default_factory=list)
 
     def define(self, spec: DagSpec) -> None:
-        """Give the tasks their names and queues; to be called before any batch of this dag run is applied."""
+        """Name the tasks and their queues; to be called before any batch of this dag run is applied."""
         self.queue = spec.queue
         self.tasks = [TaskView(task.name, task.queue) for task in spec.tasks]
-
-    def task(self, index: int) -> TaskView:
-        """The task at a place in the dag. Where the definition is gone (the run was cleared) a stand-in is made up."""
-        while len(self.tasks) <= index:
-            self.tasks.append(TaskView(f"task[{len(self.tasks)}]"))
-        return self.tasks[index]
 
 
 class RunView:
@@ -141,6 +135,11 @@ class RunView:
         return self.state.is_final and all(dag.state.is_final for dag in self.dags.values())
 
     @property
+    def task_count(self) -> int:
+        """How many tasks all dag runs have."""
+        return sum(len(dag.tasks) for dag in self.dags.values())
+
+    @property
     def tasks(self) -> list[TaskView]:
         """Every task of every dag run, in order of definition."""
         return [task for dag in self.dags.values() for task in dag.tasks]
@@ -160,7 +159,7 @@ class RunView:
         """Apply the next batch of the workflow run's log, or of the log of a dag run that it named before."""
         if batch.run == self.run:
             return [event for entry in batch.entries for event in self._apply_to_run(entry, batch.at)]
-        dag = next(dag for dag in self.dags.values() if dag.run == batch.run)
+        dag = self.dags[dag_run_name(batch.run)]
         return [event for entry in batch.entries for event in self._apply_to_dag(dag, entry, batch.at)]
 
     def _apply_to_run(self, entry: Entry, at: float) -> list[JobEvent]:
@@ -197,7 +196,7 @@ class RunView:
             case Claimed(node=node):
                 return self._claim_dag(dag, self._node_name(node), at)
             case TasksQueued(tasks=tasks):
-                return [self._queue_task(dag, dag.task(index), at) for index in tasks]
+                return [self._queue_task(dag, dag.tasks[index], at) for index in tasks]
             case TaskStarted():
                 return [self._start_task(dag, entry, at)]
             case TaskEnded():
@@ -207,7 +206,7 @@ class RunView:
             case Noted(text=text, task=index):
                 if index is None:
                     return [replace(_of_dag(JobNotedEvent, dag, at, self.run), reason=text)]
-                return [replace(self._of_task(JobNotedEvent, dag, dag.task(index), at), reason=text)]
+                return [replace(self._of_task(JobNotedEvent, dag, dag.tasks[index], at), reason=text)]
             case StopAsked() | DagStarted() | DagEnded():
                 return []
             case _:
@@ -225,13 +224,13 @@ class RunView:
         return replace(self._of_task(JobQueuedEvent, dag, task, at), hostname="")
 
     def _start_task(self, dag: DagView, entry: TaskStarted, at: float) -> JobEvent:
-        task = dag.task(entry.task)
+        task = dag.tasks[entry.task]
         task.state, task.attempt, task.node = State.RUNNING, entry.attempt, self._node_name(entry.node)
         task.started_at, task.ended_at, task.reason = at, None, ""
         return self._of_task(JobStartedEvent, dag, task, at)
 
     def _end_task(self, dag: DagView, entry: TaskEnded, at: float) -> JobEvent:
-        task = dag.task(entry.task)
+        task = dag.tasks[entry.task]
         task.attempt, task.node = entry.attempt or task.attempt, entry.node or task.node
         task.started_at = entry.started_at or task.started_at
         task.ended_at = entry.ended_at or at

@@ -61,8 +61,8 @@ class MeshSettings:
 class StoreSettings:
     """Where runs are kept. Either `url`, or Lightflow's fields of a MongoDB server."""
 
-    url: str = ""
-    """`mongodb://...` or `sqlite:///path`; empty: the embedded store in the user's state folder."""
+    url: str = field(default="", metadata={"is_url": True})
+    """`mongodb://...`, or the path of an SQLite file; empty: the embedded store in the user's state folder."""
     password_file: str = field(default="", metadata={"is_path": True})
     """File that holds the password for the user in `url` or `username`."""
     host: str = ""
@@ -184,7 +184,9 @@ def _convert(setting: "Field[object]", key: Key, what: Given) -> object:
     value = reader(what)
     if value is None:
         raise ConfigLoadError(f"{what.origin}: {'.'.join(key)!r} is {what.value!r}; expected {expected}")
-    return _absolute(value, what.folder) if setting.metadata.get("is_path") else value
+    # A URL without a scheme that has a slash or a suffix is the path of a store's file.
+    is_file = setting.metadata.get("is_url") and "://" not in str(value) and ("/" in str(value) or "." in str(value))
+    return _absolute(value, what.folder) if is_file or setting.metadata.get("is_path") else value
 
 
 def _absolute(value: object, folder: Path) -> object:

@@ -17,41 +17,32 @@ from meshflow.core.requests import CreateRun, PutBlob, Request
 from meshflow.errors import WorkflowError
 from meshflow.ids import RunId
 from meshflow.models.script import list_scripts
-from meshflow.models.submission import Submission, pack
+from meshflow.models.submission import Submission
 from meshflow.models.workflow import Workflow
 
 _MAX_TOGETHER_BYTES = 4 * 1024 * 1024
 """Blobs that are larger together than this are sent one by one ahead of their run, to keep messages small."""
 
 
-def load(
+def load_workflow(
     config: Config,
-    workflow: str | Path | Workflow,
+    name: str | Path,
     arguments: Mapping[str, Any] | None = None,
     *,
     queue: str = "workflow",
     keep_data: bool = False,
-) -> Submission:
-    """A workflow (its name, its file, or a loaded one) made ready to be sent.
-
-    `queue` and `keep_data` are for a workflow that is given by name or file; a loaded one has its own.
+) -> Workflow:
+    """The workflow of that name, or in that file, ready to be packed with `arguments`, which `pack` checks.
 
     Raises:
-        WorkflowNotFound: there is no script of that name.
+        WorkflowNotFound: there is no such script.
         WorkflowImportError: it cannot be imported; the text names file and line.
         WorkflowDefinitionError: a dag has a cycle, or two tasks of one name.
-        WorkflowArgumentError: an argument is missing or of the wrong type.
-        PickleFailed: a task cannot be pickled; the text names it.
     """
-    if not isinstance(workflow, Workflow):
-        workflow = Workflow.from_name(
-            str(workflow),
-            queue=queue,
-            clear_data_store=not keep_data,
-            arguments=arguments,
-            directories=workflow_folders(config.settings),
-        )
-    return pack(workflow, arguments)
+    workflow = Workflow(queue=queue, clear_data_store=not keep_data)
+    folders = workflow_folders(config.settings)
+    workflow.load(str(name), arguments=arguments, validate_arguments=False, directories=folders)
+    return workflow
 
 
 def creation(submission: Submission, run: RunId, wall_at: float) -> tuple[RunRecord, list[Request]]:

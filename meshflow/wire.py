@@ -131,9 +131,14 @@ def _packed(codec: Codec, value: object) -> bytes:
 
 def _unpacked(codec: Codec, data: bytes | memoryview) -> object:
     try:
-        return codec.decode(msgpack.unpackb(data, strict_map_key=True, ext_hook=_from_extension))
+        return codec.decode(_plain(data))
     except Mismatch as problem:
         raise PeerError(f"cannot decode {problem}") from None
+
+
+def _plain(data: bytes | memoryview) -> object:
+    try:
+        return msgpack.unpackb(data, strict_map_key=True, ext_hook=_from_extension)
     # MemoryError: a header may announce more elements than there is room for, before any of them is read.
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError, msgpack.UnpackException) as problem:
         raise PeerError(f"not one well-formed msgpack value: {type(problem).__name__} {problem}") from None
@@ -144,10 +149,15 @@ def _to_extension(value: object) -> object:
         case Pickled(data):
             return msgpack.ExtType(_EXT_PICKLED, data)
         case datetime():
-            offset = value.utcoffset() or timedelta()
-            count = (value.replace(tzinfo=None) - _EPOCH - offset) // _MILLISECOND
-            return msgpack.ExtType(_EXT_DATETIME, count.to_bytes(_INT64_BYTES, "big", signed=True))
+            return msgpack.ExtType(_EXT_DATETIME, _milliseconds(value).to_bytes(_INT64_BYTES, "big", signed=True))
     raise AssertionError(f"the codec let through {value!r}")
+
+
+def _milliseconds(at: datetime) -> int:
+    try:
+        return (at.replace(tzinfo=None) - (at.utcoffset() or timedelta()) - _EPOCH) // _MILLISECOND
+    except OverflowError:
+        raise Mismatch(f"the datetime {at}: expected one of the years 1 to 9999 in UTC") from None
 
 
 def _from_extension(code: int, data: bytes) -> object:

@@ -1,7 +1,5 @@
 """Nodes from Python, under Lightflow's names: start one here, stop and list those of the mesh."""
 
-import os
-import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -92,7 +90,7 @@ def worker_stats(report: "NodeReport", mesh: str) -> WorkerStats:
 
 
 def node_options(config: Config, **given: Any) -> "NodeOptions":
-    """What a node started here is to be: `given` goes before the configuration, but for values that are None or empty."""
+    """What a node started here is to be: `given` goes before the configuration, unless it is None or empty."""
     from meshflow.runtime.serve import NodeOptions
 
     node, mesh = config.settings.node, config.settings.mesh
@@ -109,9 +107,7 @@ def node_options(config: Config, **given: Any) -> "NodeOptions":
         "preset": mesh.preset,
         "on_ready": None,
         "quiet": False,
-        "sys_path": tuple(os.path.abspath(folder) for folder in (*config.libraries, *config.workflows)),
+        "sys_path": (*config.settings.libraries, *config.settings.workflows),
     }
-    options.update({key: value for key, value in given.items() if value not in (None, "", (), 0)})
-    options["slots"] = options["slots"] or len(os.sched_getaffinity(0))
-    options["name"] = options["name"] or f"{socket.gethostname().partition('.')[0]}-{os.getpid()}"
+    options.update({key: value for key, value in given.items() if value not in (None, "", ())})
     return NodeOptions(**options)

@@ -34,11 +34,9 @@ def start_workflow(
         NoMesh: no node answered.
     """
     from meshflow.client import Client
-    from meshflow.submitting import load
 
-    submission = load(config, name, store_args, queue=queue, keep_data=not clear_data_store)
     with Client(config) as client:
-        return client.submit_packed(submission).id
+        return client.submit(name, store_args, queue=queue, keep_data=not clear_data_store).id
 
 
 def stop_workflow(config: Config, *, names: str | Sequence[str] | None = None) -> tuple[list[JobStats], list[JobStats]]:
@@ -48,7 +46,7 @@ def stop_workflow(config: Config, *, names: str | Sequence[str] | None = None) -
     Raises:
         NoMesh: no node answered.
     """
-    from meshflow.client import Client, RunHandle
+    from meshflow.client import Client
 
     given = [names] if isinstance(names, str) else names
     stopped: list[JobStats] = []
@@ -56,13 +54,13 @@ def stop_workflow(config: Config, *, names: str | Sequence[str] | None = None) -
     with Client(config) as client:
         for record in client.runs(is_open=True):
             if given is None or record.run in given or record.name in given:
-                accepted = RunHandle(client, record).stop("stop_workflow was called")
+                accepted = client.handle(record).stop("stop_workflow was called")
                 (stopped if accepted else failed).append(run_stats(record, client.mesh.node_name))
     return stopped, failed
 
 
 def list_workflows(config: Config) -> "list[Workflow]":
-    """The workflows that can be started by name, in order of their names. Files that cannot be imported are passed over.
+    """The workflows that can be started by name, in order of name. Files that cannot be imported are passed over.
 
     Raises:
         WorkflowDefinitionError: a dag has a cycle, or two tasks of one name.
@@ -83,7 +81,7 @@ def list_jobs(
     filter_by_type: str | Sequence[str] | None = None,
     filter_by_worker: str | Sequence[str] | None = None,
 ) -> list[JobStats]:
-    """Jobs that run (`Active`), or workflow and dag runs that wait to be claimed (`Reserved`); other kinds do not exist.
+    """Jobs that run (`Active`), or workflow and dag runs that wait to be claimed (`Reserved`); other kinds are empty.
 
     The filters take a job type or worker name, or a list of them.
 
@@ -97,9 +95,7 @@ def list_jobs(
     with Client(config) as client:
         jobs = list(_jobs(client, status))
     return [
-        job
-        for job in jobs
-        if (types is None or job.type in types) and (workers is None or job.worker_name in workers)
+        job for job in jobs if (types is None or job.type in types) and (workers is None or job.worker_name in workers)
     ]
 
 
@@ -171,5 +167,3 @@ def run_stats(record: RunRecord, node_name: Any, **place: Any) -> JobStats:
 
 def _utc(at: float | None) -> datetime | None:
     return None if at is None else datetime.fromtimestamp(at, UTC)
-
-

@@ -1,15 +1,13 @@
 """The table of commands, and how they are found, run and reported on.
 
-A command lives in a file of its own, named in `COMMANDS`, and is imported when it is called. Help shows the table's texts,
-so showing it imports nothing.
+A command lives in a file of its own, named in `COMMANDS`, and is imported when it is called. Help shows the table's
+texts, so showing it imports nothing.
 """
 
 import difflib
 import os
-import sys
-from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
@@ -42,6 +40,7 @@ COMMANDS = {
     "events": Entry("events:events", "What happened to jobs, and happens.", SEE),
     "workflows": Entry("workflows:workflows", "The workflows that can be submitted from here.", SEE),
     "config": Entry("configuration:config", "Show settings; write a settings file or the examples.", SETUP),
+    "key": Entry("key:key", "The key of the mesh: show it, or make one to share with other hosts.", SETUP),
     "version": Entry("about:version", "Show the version.", SETUP),
     "help": Entry("about:help_", "Help on a command, or on exit-codes, json or refs.", SETUP),
     "ext": Entry("ext:ext", "Call a command of an extension.", SETUP),
@@ -83,15 +82,6 @@ class Commands(click.Group):
         for section in (START, WORK, SEE, SETUP):
             with formatter.section(section):
                 formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items() if entry.section == section])
-
-    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
-        """Run the command line; a reader of our output that goes away (`| head`) is no error."""
-        try:
-            return super().main(args, *more, **extra)
-        except BrokenPipeError:
-            # Python flushes stdout once more at exit; it must find something there that takes it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
 
 
 def _plugin(name: str) -> click.Command | None:

@@ -9,6 +9,7 @@ import click
 from .base import hint
 
 if TYPE_CHECKING:
+    from meshflow.config import Config
     from meshflow.models.submission import Submission
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,10 +42,25 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
     return arguments
 
 
-def note_undeclared(given: Iterable[str], declared: Iterable[str]) -> None:
-    """Tell of arguments that the workflow does not declare: they are passed on, but may be typing mistakes."""
-    names = list(declared)
-    for name in given:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint(f"note: the workflow declares no parameter {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+def load_submission(
+    config: "Config", workflow: str, pairs: Iterable[str], *, queue: str, keep_data: bool = False
+) -> "Submission":
+    """The workflow made ready to be sent. Tells of arguments that it does not declare: they are passed on, but may be
+    typing mistakes.
+
+    Raises:
+        click.UsageError: an argument is not of the form `name=value`.
+        WorkflowError, WorkflowArgumentError: see `submitting.load_workflow` and `pack`.
+    """
+    from meshflow.models.submission import pack
+    from meshflow.submitting import load_workflow
+
+    arguments = parse_pairs(pairs)
+    loaded = load_workflow(config, workflow, arguments, queue=queue, keep_data=keep_data)
+    declared = [option.name for option in loaded.parameters]
+    for name in arguments:
+        if name not in declared:
+            close = difflib.get_close_matches(name, declared, 1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            hint(f"note: workflow {loaded.name!r} declares no parameter {name!r}{meant}")
+    return pack(loaded)

@@ -51,8 +51,9 @@ def of_error(error: Exception) -> ExitCode:
     """The exit code for an error of MeshFlow."""
     # Imported here because only a command that failed needs them.
     from meshflow.errors import UsageError, WorkflowArgumentError, WorkflowError, WorkflowNotFound
-    from meshflow.mesh import NoMesh, WrongKey
+    from meshflow.mesh import NoMesh
     from meshflow.references import NotFound, WaitTimeout
+    from meshflow.runtime.transport.problems import WrongKey
 
     table: tuple[tuple[type[Exception], ExitCode], ...] = (
         (NoMesh, ExitCode.NO_MESH),

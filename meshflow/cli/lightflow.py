@@ -157,7 +157,10 @@ def _monitored(event: "JobEvent", *, details: bool) -> str:
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    padded = [cell.rjust(width) if place < 2 else cell.ljust(width) for place, (cell, width) in enumerate(zip(cells, _MONITOR_WIDTHS, strict=False))]
+    padded = [
+        cell.rjust(width) if place < 2 else cell.ljust(width)
+        for place, (cell, width) in enumerate(zip(cells, _MONITOR_WIDTHS, strict=False))
+    ]
     return "  ".join(padded).rstrip()
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 import click
@@ -13,6 +14,9 @@ from meshflow.errors import UsageError
 from meshflow.version import __version__
 
 from .base import command, hint, load_config, mesh_options
+
+_DRAIN_S = 1.0
+"""Nobody is left who would want to wait for running tasks."""
 
 
 @command("node")
@@ -23,18 +27,18 @@ from .base import command, hint, load_config, mesh_options
 @click.option("--bind", metavar="HOST[:PORT]", help="Where to listen.  [default: loopback only]")
 @click.option("--advertise", metavar="HOST", help="Where others reach this node, if not where it listens.")
 @click.option("--key-file", metavar="FILE", help="The key of the mesh.")
-@click.option("--store", metavar="URL", help="mongodb://... or sqlite:///...  [default: the embedded store]")
+@click.option("--store", metavar="URL", help="mongodb://... or the path of a file.  [default: the embedded store]")
 @click.option("--mesh", metavar="NAME", help="Nodes of one host find each other under this name.")
 @click.option("--preset", type=click.Choice(["local", "lan", "wan"]), help="How soon a silent node is taken for dead.")
 @click.option("--quiet", is_flag=True, help="Log warnings only.")
 @click.option("--until-eof", is_flag=True, hidden=True, help="Stop when stdin ends; print a line when ready.")
 @mesh_options
 @click.pass_context
-def node(ctx: click.Context, queues: str | None, store: str | None, until_eof: bool, **given: Any) -> None:
+def node(ctx: click.Context, /, queues: str | None, store: str | None, until_eof: bool, **given: Any) -> None:
     """Run a node until Ctrl-C, which drains it; a second Ctrl-C ends it at once.
 
-    The first node on a host starts a mesh, others on that host find it by themselves. A node of another host needs --join
-    and the key of the mesh.
+    The first node on a host starts a mesh, others on that host find it by themselves. A node of another host needs
+    --join and the key of the mesh.
     """
     from meshflow.logger import install
     from meshflow.runtime.serve import serve
@@ -44,7 +48,9 @@ def node(ctx: click.Context, queues: str | None, store: str | None, until_eof: b
     try:
         install(config.logging, logging.WARNING if given["quiet"] else logging.INFO)
     except (ValueError, TypeError, AttributeError, ImportError) as problem:
-        raise UsageError(f"the section 'logging' of the configuration is not in dictConfig form: {problem}") from problem
+        raise UsageError(
+            f"the section 'logging' of the configuration is not in dictConfig form: {problem}"
+        ) from problem
     names = tuple(queue.strip() for queue in queues.split(",") if queue.strip()) if queues else ()
     if queues is not None and not names:
         raise click.UsageError("--queues names no queue")
@@ -77,4 +83,6 @@ def _stop_at_eof() -> None:
     """Whoever started this node holds the other end of stdin; when that is gone, however it ended, so is the node."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_DRAIN_S)
     os.kill(os.getpid(), signal.SIGTERM)

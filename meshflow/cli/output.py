@@ -1,7 +1,7 @@
 """How things look: JSON documents with stable keys, and plain tables.
 
-JSON: every object has `kind`, `v` and `id`; `v` is raised by a breaking change only. Unknown is null, never left out. Times
-are RFC 3339 in UTC with milliseconds, durations float seconds with the suffix `_s`, lists objects with `items`.
+JSON: every object has `kind`, `v` and `id`; `v` is raised by a breaking change only. Unknown is null, never left out.
+Times are RFC 3339 in UTC with milliseconds, durations float seconds with the suffix `_s`, lists objects with `items`.
 `meshflow help json` tells this to users.
 """
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshflow.core.records import RunRecord, State, Stop
+from meshflow.core.records import RunRecord, Stop
+from meshflow.core.requests import Pickled
 from meshflow.ids import NodeId
 
 if TYPE_CHECKING:
-    from meshflow.client import NodeReport
+    from meshflow.mesh import NodeReport
     from meshflow.printed import Line
     from meshflow.queue.models import JobEvent
     from meshflow.run_view import DagView, RunView, TaskView
@@ -77,7 +78,7 @@ def run_document(record: RunRecord, node_name: Callable[[NodeId], str] = str) ->
         stop=None if record.stop is Stop.NONE else record.stop.value,
         stop_reason=record.stop_reason or None,
         queue=record.queue,
-        arguments=record.arguments,
+        arguments=plain(record.arguments),
         created_at=instant(record.created_at),
         started_at=instant(started),
         ended_at=instant(ended),
@@ -96,7 +97,7 @@ def view_document(view: "RunView") -> Document:
         state=view.state.value,
         reason=view.reason or None,
         queue=view.queue,
-        arguments=view.arguments,
+        arguments=plain(view.arguments),
         created_at=instant(view.created_at),
         started_at=instant(view.started_at),
         ended_at=instant(view.ended_at),
@@ -204,6 +205,23 @@ def node_document(node: "NodeReport") -> Document:
     )
 
 
+def plain(value: object) -> object:
+    """A value of a run's arguments as JSON has it; bytes and pickles are told by their size."""
+    match value:
+        case dict():
+            return {key: plain(below) for key, below in value.items()}
+        case list():
+            return [plain(below) for below in value]
+        case bytes():
+            return f"<{len(value)} bytes>"
+        case Pickled(data):
+            return f"<pickled, {len(data)} bytes>"
+        case datetime():
+            return instant(value.replace(tzinfo=UTC))
+        case _:
+            return value
+
+
 def elapsed(task: "TaskView") -> float | None:
     """Seconds that an ended task ran; None if it did not run, or has not ended."""
     if task.started_at is None or task.ended_at is None:
@@ -225,8 +243,8 @@ def seconds(value: float | None) -> str:
 
 
 def colored(word: str) -> str:
-    """A state or event word in its colour."""
-    return click.style(word, fg=STATE_COLORS.get(word))
+    """A state or event word in its colour; any other as it is."""
+    return click.style(word, fg=STATE_COLORS[word]) if word in STATE_COLORS else word
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -241,8 +259,3 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def local_time(at: float | None, form: str) -> str:
     """A wall-clock instant in local time; empty for none."""
     return "" if at is None else datetime.fromtimestamp(at).strftime(form)
-
-
-def is_open(state: State) -> bool:
-    """Whether a run in this state may still go on."""
-    return not state.is_final

@@ -4,6 +4,7 @@ What tasks print goes to `out`, all else to `err`. On a terminal one line at the
 elsewhere each event is a line of its own, and a wait is told after `_STILL_S` seconds, then less and less often.
 """
 
+import shutil
 from typing import IO
 
 import click
@@ -15,7 +16,7 @@ from meshflow.queue.const import JobType
 from meshflow.queue.models import JobEvent
 from meshflow.run_view import RunView
 
-from .output import colored, seconds
+from .output import colored, event_document, line_document, print_json, seconds
 
 _STILL_S = 2.0
 """A wait longer than this is explained; people begin to wonder."""
@@ -32,16 +33,16 @@ _WORDS = {"succeeded": "completed", "noted": "note:"}
 class Progress:
     """Prints the news of one run. `now` is monotonic seconds."""
 
-    def __init__(self, view: RunView, out: IO[str], err: IO[str], *, is_live: bool, started_at: float) -> None:
-        """`is_live`: `err` is a terminal that understands ANSI sequences; else each event gets a line."""
+    def __init__(self, view: RunView, out: IO[str], err: IO[str], *, started_at: float) -> None:
         self._view = view
         self._out = out
         self._err = err
-        self._is_live = is_live
+        self._is_live = err.isatty()
         self._started_at = started_at
         self._still_s = _STILL_S
         self._told_at = started_at
         self._is_drawn = False
+        self._told_ends = 0
 
     def tell(self, news: News, now: float) -> None:
         """Print one event or line."""
@@ -58,12 +59,18 @@ class Progress:
         """Redraw the line at the bottom, or tell that it takes long; to be called a few times a second."""
         if self._is_live:
             self._clear()
-            self._err.write(self.summary(now))
+            columns = shutil.get_terminal_size().columns
+            self._err.write(self.summary(now)[: columns - 1])  # a line that wraps could not be cleared
             self._err.flush()
             self._is_drawn = True
         elif now - self._told_at >= self._still_s:
             self._still_s *= 2
             self._say(self.summary(now), now)
+
+    def trouble(self, problem: str, now: float) -> None:
+        """Tell that the mesh does not answer, and why; with an empty text, that it answers again."""
+        self._clear()
+        self._say(f"waiting for the mesh: {problem}" if problem else "the mesh answers again", now)
 
     def finish(self, now: float) -> None:
         """Print how the run ended."""
@@ -99,8 +106,11 @@ class Progress:
         return sum(1 for task in self._view.tasks if task.state.is_final)
 
     def _count(self, event: JobEvent) -> str:
-        is_end = event.word != "started" and not event.retry
-        return f"  [{self._done()}/{len(self._view.tasks)}]" if is_end else ""
+        """How many tasks have ended by this event; the view may be ahead of it."""
+        if event.word in ("started", "noted") or event.retry:
+            return ""
+        self._told_ends += 1
+        return f"  [{self._told_ends}/{self._view.task_count}]"
 
     def _label(self, line: Line) -> str:
         return line.task if len(self._view.dags) < 2 else f"{line.dag}/{line.task}"
@@ -126,6 +136,27 @@ class Progress:
         if self._is_drawn:
             self._err.write(_CLEAR_LINE)
             self._is_drawn = False
+
+
+class JsonLines:
+    """Prints the news of one run as JSON lines; progress is in them."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+
+    def tell(self, news: News, now: float) -> None:
+        """Print one event or line."""
+        content = line_document(self._run, news) if isinstance(news, Line) else event_document(news)
+        print_json(content, is_stream=True)
+
+    def trouble(self, problem: str, now: float) -> None:
+        """Print nothing: the mesh is waited for."""
+
+    def tick(self, now: float) -> None:
+        """Print nothing: readers of JSON wait for the next line."""
+
+    def finish(self, now: float) -> None:
+        """Print nothing: the document of the run is the last line."""
 
 
 def _some(names: list[str]) -> str:

@@ -4,16 +4,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meshflow.core.records import RunRecord
+from meshflow.core.records import Stop
 from meshflow.references import NotFound, find_node, open_runs
 
 from .base import command, mesh_options, open_client, output_option
-from .output import document, listing, print_json
+from .output import Document, document, listing, print_json
 
 if TYPE_CHECKING:
     from meshflow.client import Client
-
-_REFERENCES = """an id, the beginning of one, @last, or the name of a workflow (all its open runs)"""
 
 
 @command("stop")
@@ -28,8 +26,7 @@ def stop(references: tuple[str, ...], reason: str, output: str) -> None:
     id), which then finishes or gives back what it has, and leaves.
     """
     with open_client() as client:
-        ended = [outcome for reference in references for outcome in _end(client, reference, reason, is_cancel=False)]
-    _show(ended, output)
+        _show([each for reference in references for each in _stop(client, reference, reason)], output)
 
 
 @command("cancel")
@@ -43,49 +40,37 @@ def cancel(references: tuple[str, ...], reason: str, output: str) -> None:
     RUN is an id, the beginning of one, @last, or the name of a workflow (all its open runs).
     """
     with open_client() as client:
-        ended = [outcome for reference in references for outcome in _end(client, reference, reason, is_cancel=True)]
-    _show(ended, output)
+        _show([each for reference in references for each in _end_runs(client, reference, Stop.CANCEL, reason)], output)
 
 
-class Outcome(tuple[str, str, str, bool]):
-    """`(kind, id, name, accepted)` of what was asked to end."""
-
-    __slots__ = ()
-
-
-def _end(client: "Client", reference: str, reason: str, *, is_cancel: bool) -> list[Outcome]:
+def _stop(client: "Client", reference: str, reason: str) -> list[Document]:
     try:
-        records = open_runs(reference, client.runs())
-    except NotFound as problem:
-        if is_cancel:
-            raise
-        return [_drain(client, reference, problem)]
-    return [_end_run(client, record, reason, is_cancel=is_cancel) for record in records]
+        return _end_runs(client, reference, Stop.STOP, reason)
+    except NotFound as no_run:
+        try:
+            member = find_node(reference, client.mesh.living())
+        except NotFound as no_node:
+            hint = no_node.hint if "did you mean" in no_node.hint else no_run.hint
+            raise NotFound(f"{no_run}; nor is there a node of that name", hint) from None
+        return [document("ending", member.id, target="node", name=member.name, accepted=client.mesh.drain(member))]
 
 
-def _end_run(client: "Client", record: RunRecord, reason: str, *, is_cancel: bool) -> Outcome:
-    handle = client.run(record.run)
-    accepted = handle.cancel(reason) if is_cancel else handle.stop(reason)
-    return Outcome(("run", record.run, record.name, accepted))
+def _end_runs(client: "Client", reference: str, stop: Stop, reason: str) -> list[Document]:
+    ended = []
+    for record in open_runs(reference, client.runs()):
+        handle = client.handle(record)
+        accepted = handle.stop(reason) if stop is Stop.STOP else handle.cancel(reason)
+        ended.append(document("ending", record.run, target="run", name=record.name, accepted=accepted))
+    return ended
 
 
-def _drain(client: "Client", reference: str, no_run: NotFound) -> Outcome:
-    try:
-        member = find_node(reference, client.mesh.living())
-    except NotFound as no_node:
-        raise NotFound(f"{no_run}; nor is there such a node", no_run.hint or no_node.hint) from None
-    return Outcome(("node", member.id, member.name, client.mesh.drain(member)))
-
-
-def _show(ended: list[Outcome], output: str) -> None:
+def _show(ended: list[Document], output: str) -> None:
     if output == "json":
-        items = [
-            document("ending", id_, target=kind, name=name, accepted=accepted) for kind, id_, name, accepted in ended
-        ]
-        print_json(listing("endings", items))
+        print_json(listing("endings", ended))
         return
-    for kind, id_, name, accepted in ended:
-        if kind == "node":
-            click.echo(f"node {name} " + ("finishes what it has and leaves" if accepted else "did not answer"))
+    for each in ended:
+        if each["target"] == "node":
+            outcome = "finishes what it has and leaves" if each["accepted"] else "did not answer"
         else:
-            click.echo(f"{id_}  {name}  " + ("is asked to end" if accepted else "has ended already"))
+            outcome = "is asked to end" if each["accepted"] else "has ended already"
+        click.echo(f"{each['id']}  {each['name']}  {outcome}")

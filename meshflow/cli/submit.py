@@ -1,13 +1,19 @@
 """`meshflow submit`: hand a workflow to the mesh, and watch it if asked."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import click
 
-from meshflow.core.records import RunRecord
+from meshflow.ids import NodeId
 
-from .arguments import parse_pairs, workflow_arguments
+from .arguments import load_submission, workflow_arguments
 from .base import command, hint, load_config, mesh_options, open_client, output_option
 from .exit_codes import of_state
 from .output import print_json, run_document
+
+if TYPE_CHECKING:
+    from meshflow.client import RunHandle
 
 
 @command("submit")
@@ -33,38 +39,34 @@ def submit(
 ) -> None:
     """Hand WORKFLOW (a name, see `meshflow workflows`, or a Python file) to the mesh.
 
-    Prints the id of the run. Once it is printed, the run will finish or say why not, whichever node dies. With --follow or
-    --wait the exit code tells how the run ended.
+    Prints the id of the run. Once it is printed, the run will finish or say why not, whichever node dies. With --follow
+    or --wait the exit code tells how the run ended.
     """
-    from meshflow.submitting import load
+    from .follow import follow_run
 
     config = load_config()
-    submission = load(config, workflow, parse_pairs([*pairs, *more]), queue=queue, keep_data=keep_data)
+    submission = load_submission(config, workflow, [*pairs, *more], queue=queue, keep_data=keep_data)
     with open_client(config) as client:
         run = client.submit_packed(submission)
-        is_json = output == "json"
-        if not (follow or wait):
-            _print_run(run.record, is_json=is_json)
-            if not is_json:
-                hint(f"submitted {run.name}      follow: meshflow logs -f {run.id}      state: meshflow status {run.id}")
-            return
-        if not is_json:
-            _print_run(run.record, is_json=False)
-        if follow:
-            from .follow import follow_run
-
-            state = follow_run(run, is_json=is_json, timeout_s=timeout)
+        if output == "text":
+            click.echo(run.id)
+        if follow or wait:
+            try:
+                state = follow_run(run, output, timeout) if follow else run.wait(timeout)
+            except KeyboardInterrupt:
+                hint(f"the run goes on      follow: meshflow logs -f {run.id}      end it: meshflow cancel {run.id}")
+                raise
+            if wait and not follow:
+                _show_end(run, output, client.mesh.node_name)
+            ctx.exit(of_state(state))
+        elif output == "json":
+            print_json(run_document(run.record, client.mesh.node_name))
         else:
-            state = run.wait(timeout)
-            if is_json:
-                _print_run(run.record, is_json=True)
-            else:
-                hint(f"{run.name} {state.value}" + (f": {run.reason}" if run.reason else ""))
-        ctx.exit(of_state(state))
+            hint(f"submitted {run.name}      follow: meshflow logs -f {run.id}      state: meshflow status {run.id}")
 
 
-def _print_run(record: RunRecord, *, is_json: bool) -> None:
-    if is_json:
-        print_json(run_document(record))
+def _show_end(run: "RunHandle", output: str, node_name: Callable[[NodeId], str]) -> None:
+    if output == "json":
+        print_json(run_document(run.record, node_name))
     else:
-        click.echo(record.run)
+        hint(f"{run.name} {run.state.value}" + (f": {run.reason}" if run.reason else ""))

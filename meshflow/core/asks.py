@@ -103,17 +103,29 @@ class Asks:
 
     def __init__(self) -> None:
         self._purposes: dict[int, Purpose] = {}
+        self._counts: dict[Purpose, int] = {}
         self._last = 0
 
     def ask(self, purpose: Purpose, *requests: Request) -> Ask:
         """An Ask effect whose answer will be taken for `purpose`."""
         self._last += 1
         self._purposes[self._last] = purpose
+        self._counts[purpose] = self._counts.get(purpose, 0) + 1
         return Ask(self._last, requests)
 
     def take(self, token: int) -> Purpose | None:
         """The purpose of a token, once; None for an answer that came before or was never asked for."""
-        return self._purposes.pop(token, None)
+        purpose = self._purposes.pop(token, None)
+        if purpose is not None:
+            left = self._counts.pop(purpose) - 1
+            if left:
+                self._counts[purpose] = left
+        return purpose
+
+    def is_asking(self, purpose: Purpose) -> bool:
+        """Whether an answer for `purpose` is awaited. What is asked now and then asks this first, or it would ask again
+        and again while the store is away."""
+        return purpose in self._counts
 
     def purpose(self, token: int) -> Purpose | None:
         """The purpose of a token that was not taken yet."""

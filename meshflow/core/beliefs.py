@@ -5,11 +5,13 @@ by itself. Every change is queued to be spread, and told to the rest of the node
 
 Invariants:
 1. A claim changes a belief only if it is newer (`view.is_newer`); so doubled, late and reordered news do nothing.
-2. Nobody is declared dead without having been suspect for a time, here or at the peer that says so.
+2. Nobody is declared dead without having been suspect for a time, here or at a living peer that says so; except a
+   member whose address now answers under another id.
 3. A claim that this node is suspect or dead is refuted at once, towards all and towards the one who said it.
 4. Whoever is accused by us, or is dead to us and still talks, is told so, and can refute (Lifeguard's buddy).
 5. Nobody is buried on hearsay while it talks to us: such a verdict counts as an accusation.
-6. A node becomes a member only by its own record; a sender of other messages never does.
+6. What a stranger says counts only about itself, and makes it a member only if it is its own record; so a client,
+   which sends other messages, never becomes one.
 
 Source: SWIM, section 4.2; Lifeguard (arXiv 1707.00788); invariant 5 is ours.
 """
@@ -27,9 +29,12 @@ from meshflow.core.member import Member, Status
 from meshflow.core.membership_settings import MembershipSettings
 from meshflow.core.messages import Gossip, News, Verdict
 from meshflow.core.rotation import Rotation
-from meshflow.core.suspicion import MAX_ACCUSERS, Suspicions
+from meshflow.core.suspicion import CUT_OFF_QUORUM, MAX_CONFIRMATIONS, Suspicions
 from meshflow.core.view import MAX_INCARNATION, View, is_acceptable, is_living, is_newer
 from meshflow.ids import NodeId
+
+_MAX_HEARD = MAX_CONFIRMATIONS + 1 + CUT_OFF_QUORUM
+"""No case has more accusers than this, so no verdict needs to be read any further."""
 
 
 class Beliefs:
@@ -98,8 +103,9 @@ class Beliefs:
         effects: list[Effect] = []
         for record in news.members:
             effects += self.hear_record(record, sender, now)
-        for verdict in news.verdicts:
-            effects += self._hear_verdict(verdict, sender, now)
+        if sender in self.view.members:
+            for verdict in news.verdicts:
+                effects += self._hear_verdict(verdict, sender, now)
         return effects
 
     def hear_record(self, record: Member, sender: NodeId, now: float) -> list[Effect]:
@@ -109,7 +115,7 @@ class Beliefs:
         known = self.view.members.get(record.id)
         if known is not None and not is_newer(record.incarnation, status, known) and record.id != self._my_id:
             return []  # first, since it is what is found for nearly every record of a sync
-        if not is_acceptable(record):
+        if not is_acceptable(record) or (sender != record.id and sender not in self.view.members):
             return []
         if status is Status.DEAD:
             return self._hear_rumour(record, sender, now)
@@ -117,7 +123,7 @@ class Beliefs:
             return self._hear_verdict(Verdict(record.id, record.incarnation, status), sender, now)
         if record.id == self._my_id:
             is_forged = self.view.me.incarnation < record.incarnation < MAX_INCARNATION
-            return self._refute(record.incarnation, sender, now) if is_forged else []
+            return self._refute(record.incarnation, record.status, sender, now) if is_forged else []
         return self._become_known(record, sender, now) if known is None else self._become_alive(record, now)
 
     def _hear_verdict(self, verdict: Verdict, sender: NodeId, now: float) -> list[Effect]:
@@ -125,46 +131,50 @@ class Beliefs:
         if known is None or verdict.status is Status.ALIVE or not 0 <= verdict.incarnation < MAX_INCARNATION:
             return []
         if verdict.id == self._my_id:
-            return self._refute(verdict.incarnation, sender, now)
+            return self._refute(verdict.incarnation, verdict.status, sender, now)
         if verdict.status is Status.SUSPECT:
-            case = self.suspicions.get(verdict.id)
-            if case is not None and case.incarnation == verdict.incarnation and not case.can_learn(bool(verdict.cut_off)):
-                return []  # what is found for nearly every verdict in a storm
-            return self._suspect(verdict.id, verdict.incarnation, self._accusers_in(verdict), now)
+            return self._hear_accusation(verdict, now)
         if not is_newer(verdict.incarnation, verdict.status, known):
             return []
-        talks = (
-            self.has_heard_since(verdict.id, now - self._settings.probe_interval_s) and verdict.id not in self.cut_off
-        )
-        if verdict.status is Status.DEAD and talks and is_living(known):
-            return [
-                *self._suspect(verdict.id, verdict.incarnation, [(sender, False)], now),
-                *self._tell_accused(verdict.id),
-            ]
+        if verdict.status is Status.DEAD and not self.is_living(sender):
+            return []  # whoever was cut off itself cannot tell who is dead
+        if verdict.status is Status.DEAD and is_living(known) and self._talks(verdict.id, now):
+            return self.accuse(verdict.id, [(sender, False)], now)
         return self._become_gone(verdict.id, verdict.incarnation, verdict.status, now)
 
+    def _talks(self, member: NodeId, now: float) -> bool:
+        is_fresh = self.has_heard_since(member, now - self._settings.probe_interval_s)
+        return is_fresh and member not in self.cut_off
+
+    def _hear_accusation(self, verdict: Verdict, now: float) -> list[Effect]:
+        case = self.suspicions.get(verdict.id)
+        if case is not None and case.incarnation == verdict.incarnation and not case.can_learn(bool(verdict.cut_off)):
+            return []  # what is found for nearly every accusation in a storm of them
+        return self._suspect(verdict.id, verdict.incarnation, self._accusers_in(verdict), now)
+
     def _accusers_in(self, verdict: Verdict) -> list[tuple[NodeId, bool]]:
-        # Only members count, so that nobody can make up accusers who do not exist.
-        cut_off = verdict.cut_off[:MAX_ACCUSERS]
-        accusers = verdict.accusers[:MAX_ACCUSERS]
-        return [(accuser, accuser in cut_off) for accuser in accusers if accuser in self.view.members]
+        # Only living members count: nobody can make accusers up, and the dead were cut off themselves.
+        cut_off = verdict.cut_off[:_MAX_HEARD]
+        return [(accuser, accuser in cut_off) for accuser in verdict.accusers[:_MAX_HEARD] if self.is_living(accuser)]
 
     def _hear_rumour(self, record: Member, sender: NodeId, now: float) -> list[Effect]:
         """A view says that a member is dead. After a partition each side's view says it of the whole other side, so it
         must not be believed at once; but if it is true and the news never got here, it must be found out."""
         if record.id == self._my_id:
-            return self._refute(record.incarnation, sender, now)
+            return self._refute(record.incarnation, record.status, sender, now)
         known = self.view.members.get(record.id)
         if known is None or not is_living(known) or not is_newer(record.incarnation, Status.DEAD, known):
             return []
-        effects = self._suspect(record.id, record.incarnation, [(sender, False)], now)
+        effects: list[Effect] = []
+        if self.is_living(sender):
+            effects = self._suspect(record.id, record.incarnation, [(sender, False)], now)
         told = Verdict(record.id, record.incarnation, Status.DEAD)
         return [*effects, Send(record.id, Gossip(News(verdicts=(told,))))]
 
     # --- what we find out ---
 
     def accuse(self, suspect: NodeId, accusers: Sequence[tuple[NodeId, bool]], now: float) -> list[Effect]:
-        """It did not answer a probe of these, us among them; each with whether its connection to it broke as well."""
+        """These accuse `suspect`, each with whether its connection to it broke as well; and it is told."""
         record = self.view.members.get(suspect)
         if record is None or not is_living(record):
             return []
@@ -178,6 +188,7 @@ class Beliefs:
             case = self.suspicions.get(suspect)
             assert case is not None, f"a deadline without a case: {suspect!r}"
             if self.has_heard_since(suspect, case.started_at):
+                self.cut_off.pop(suspect, None)
                 self.suspicions.prolong(suspect, now)
                 effects += self._tell_accused(suspect)
             else:
@@ -235,9 +246,14 @@ class Beliefs:
             self.view.put(record, now)
             self.suspicions.start(member, incarnation, self.view.living_count, now)
             effects = [Emit(MemberSuspected(record))]
-        if self.suspicions.accuse(member, accusers, now):
+        if self.suspicions.accuse(member, accusers, self._quorum(), now):
             self.queue.add(member)
         return effects
+
+    def _quorum(self) -> int:
+        # Where every other connection of ours broke, too, nobody is left to say the same.
+        others = self.view.living_count - 1
+        return CUT_OFF_QUORUM if others > max(1, len(self.cut_off)) else 1
 
     def _become_gone(self, member: NodeId, incarnation: int, status: Status, now: float) -> list[Effect]:
         record = self.view.members[member]
@@ -253,15 +269,24 @@ class Beliefs:
         self._heard_at.pop(member, None)
         return [Emit(MemberDied(gone) if status is Status.DEAD else MemberLeft(gone)), Forget(member)]
 
-    def _refute(self, claimed: int, sender: NodeId, now: float) -> list[Effect]:
+    def _refute(self, claimed: int, status: Status, sender: NodeId, now: float) -> list[Effect]:
         me = self.view.me
         if claimed < me.incarnation:
             # It has been refuted already, and the sender has not heard it.
             return [Send(sender, Gossip(News(members=(me,))))]
         self.health.worsen()
+        if status is Status.DEAD:
+            self._doubt_myself(now)
         me = replace(me, incarnation=claimed + 1)
         self.change_me(me, now)
         return [Emit(Refuted(me.incarnation)), Send(sender, Gossip(News(members=(me,))))]
+
+    def _doubt_myself(self, now: float) -> None:
+        """Others took this node for dead, so it was cut off: whom it took for dead or suspect was out of reach only."""
+        for member in self.view.dead():
+            self.queue.drop(member)
+        for suspect in self.suspicions.suspects():
+            self.suspicions.prolong(suspect, now)
 
     def _tell_accused(self, member: NodeId) -> list[Effect]:
         if not self._settings.has_lifeguard:

@@ -11,7 +11,7 @@ Invariants:
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import assert_never
 
 from meshflow.core.dagrun import DagRun, Step
 from meshflow.core.dispatch import Dispatcher
@@ -32,6 +32,8 @@ from meshflow.core.messages import (
     Stopping,
     Work,
 )
+from meshflow.core.outcome import is_outcome
+from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.ownership import RunLog
 from meshflow.core.provenance import dag_provenance
 from meshflow.core.queue import Waiting
@@ -49,32 +51,14 @@ from meshflow.core.records import (
     Value,
 )
 from meshflow.core.requests import SetFields, UpdateRun
+from meshflow.core.retries import retry_wait_s
 from meshflow.ids import NodeId, dag_run_name, workflow_of
 
 _ENTRY_BYTES = 96
 """What an entry weighs beside its value, roughly; only bounds the size of a batch."""
 
-
-@dataclass(frozen=True, slots=True)
-class OwnerSettings:
-    """How an owner drives its runs."""
-
-    adopt_s: float = 0.3
-    """After a take-over, seconds to wait for what the members hold before jobs are handed out again."""
-    lost_s: float = 2.0
-    """An attempt that its node does not list this long after it was handed out was lost on the way, seconds."""
-    silent_s: float = 3.0
-    """Seconds without a word about attempts after which their node is asked. Above the worker's `holding_s`."""
-    max_losses: int = 10
-    """A task whose attempts were lost this often fails: it may be what kills its nodes."""
-    max_backlog: int = 20_000
-    """Log entries waiting for the store beyond which no more jobs are handed out."""
-    max_provenance_tasks: int = 5_000
-    """Dags of more tasks leave their timings to the log: a MongoDB document holds 16 MB."""
-    progress_s: float = 0.5
-    """Seconds between updates of the counts in the run record."""
-    resend_s: float = 1.0
-    """Seconds after which a signal that was not answered is sent again."""
+_MAX_NUMBER = 2**62
+"""Reports and attempts of peers are numbered below; one that goes on from here still fits 64 bits."""
 
 
 class DagOwner:
@@ -109,11 +93,13 @@ class DagOwner:
         """After a take-over: members that have not told yet what they hold."""
         self._held_back: list[int] = []
         """Tasks that are queued, but not to be handed out before the members have told what they hold."""
+        self._doomed: dict[Attempt, None] = {}
+        """Stale attempts that are told to end, and so must not be adopted later."""
         self._adopt_until = -math.inf
         self._is_ending = False
         self._progress_at = 0.0
         self._progress_done = -1
-        self._asked_at: dict[NodeId, float] = {}
+        self._asked_at = -math.inf
 
     # --- taking charge ---
 
@@ -129,8 +115,9 @@ class DagOwner:
         if self._record.stop is not Stop.NONE:
             effects += self.ask_stop(self._record.stop, self._record.stop_reason)
         self._enqueue(self.fold.ready())
+        alive = dict.fromkeys(members)
         for node in self.handouts.nodes:
-            if node not in members:
+            if node not in alive:
                 effects += self.node_gone(node)
         return effects
 
@@ -169,18 +156,10 @@ class DagOwner:
         log has its start (invariant 3)."""
         spec = self.fold.spec.tasks[task]
         attempt = Attempt(self.run, task, self.fold.attempts[task] + 1, self.log.epoch)
-        job = Job(
-            attempt,
-            spec.name,
-            self._record.workflow,
-            spec.queue,
-            spec.payload,
-            spec.uses,
-            self.fold.inputs(task),
-            None if self.fold.has_parents(task) else self._initial,
-            spec.timeout_s,
-        )
-        self.handouts.put(attempt, to, now)
+        workflow, inputs = self._record.workflow, self.fold.inputs(task)
+        initial = None if self.fold.has_parents(task) else self._initial
+        job = Job(attempt, spec.name, workflow, spec.queue, spec.payload, spec.uses, inputs, initial, spec.timeout_s)
+        self.handouts.put(attempt, to, now, has_left=not spec.at_most_once)
         started = TaskStarted(task, attempt.attempt, attempt.epoch, to)
         if not spec.at_most_once:
             self._record_entry(started)
@@ -188,6 +167,13 @@ class DagOwner:
         codes = {digest: self.code(digest) for digest in (job.payload, *job.uses)}
         self._record_entry(started, then=[Send(to, Work((job,), codes, 0))])
         return None
+
+    def released(self, effects: Sequence[Effect], now: float) -> None:
+        """What waited for the log is performed now; jobs among it are on their way."""
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, Work):
+                for job in effect.message.jobs:
+                    self.handouts.left(job.attempt, now)
 
     def code(self, digest: str) -> bytes:
         """The pickled code of that digest."""
@@ -197,10 +183,10 @@ class DagOwner:
 
     def reports(self, sender: NodeId, message: Reports, now: float) -> list[Effect]:
         """Take the reports that are new; after a gap nothing, so that they are sent again."""
-        seen = max(self._seen.get(sender, 0), message.acknowledged - 1)
-        if message.first > seen + 1:
-            return []
         effects: list[Effect] = []
+        seen = max(self._seen.get(sender, 0), message.acknowledged - 1)
+        if message.first > min(seen + 1, _MAX_NUMBER):
+            return effects
         for report in message.reports[max(0, seen + 1 - message.first) :]:
             match report:
                 case Finished():
@@ -209,6 +195,8 @@ class DagOwner:
                     self.log.add(requests=[chunk], size_bytes=len(chunk.data))
                 case Returned():
                     self._returned(sender, report)
+                case _:
+                    assert_never(report)
         self._seen[sender] = max(seen, message.first + len(message.reports) - 1)
         self._to_acknowledge[sender] = None
         self.handouts.heard(sender, now)
@@ -219,46 +207,34 @@ class DagOwner:
         if not self.handouts.is_current(attempt, sender):
             return [Emit(ResultDiscarded(self.run, attempt.task, attempt.attempt, attempt.epoch, sender))]
         self.handouts.take(attempt.task)
-        state, retry = report.state, False
+        state, retry = report.state if is_outcome(report.state) else State.FAILED, False
         if state is State.FAILED and self.fold.stop is Stop.CANCEL:
             state = State.CANCELLED
         elif state is State.FAILED and self.fold.stop is Stop.NONE:
             retry = self.fold.failures[attempt.task] < self.fold.spec.tasks[attempt.task].retries
+        name, at = self._names.get(sender, sender), (report.started_at, report.ended_at)
         end = TaskEnded(
-            attempt.task,
-            attempt.attempt,
-            state,
-            report.value,
-            report.limit,
-            report.reason,
-            report.started_at,
-            report.ended_at,
-            self._names.get(sender, sender),
-            retry,
+            attempt.task, attempt.attempt, state, report.value, report.limit, report.reason, *at, name, retry
         )
         effects = self._end_attempt(end)
-        if retry and not self.fold.states[attempt.task].is_final:
-            self._delay(attempt.task, now)
+        if retry:
+            wait_s = retry_wait_s(self.fold.spec.tasks[attempt.task], self.fold.failures[attempt.task])
+            heapq.heappush(self._delayed, (now + wait_s, attempt.task))
         return effects
 
     def _end_attempt(self, end: TaskEnded) -> list[Effect]:
         was = self.fold.stop
         step = self._record_entry(end, len(end.value.inline) + len(end.reason))
         self._follow(step)
-        return self._tell_stopping() if was is Stop.NONE and self.fold.stop is not Stop.NONE else []
+        for name in step.unknown_limits:
+            self.log.add(Noted(f"limit names {name!r}, which is no successor of the task; it is ignored", end.task))
+        return self._tell_all_to_stop() if was is Stop.NONE and self.fold.stop is not Stop.NONE else []
 
     def _follow(self, step: Step) -> None:
         for end in step.ended:
             self._dispatcher.remove(Waiting(self.run, end.task))
             self.log.add(end, size_bytes=_ENTRY_BYTES)
-        for name in step.unknown_limits:
-            self.log.add(Noted(f"limit names {name!r}, which is no successor of the task; it is ignored"))
         self._enqueue(step.ready)
-
-    def _delay(self, task: int, now: float) -> None:
-        spec = self.fold.spec.tasks[task]
-        wait_s = spec.retry_delay_s * spec.backoff ** max(0, self.fold.failures[task] - 1)
-        heapq.heappush(self._delayed, (now + wait_s, task))
 
     def _returned(self, sender: NodeId, report: Returned) -> None:
         if report.lacks_code:
@@ -271,25 +247,37 @@ class DagOwner:
         if not self.fold.states[attempt.task].is_final:
             self._enqueue((attempt.task,))
 
+    def awaits(self, node: NodeId) -> bool:
+        """Whether it matters that the node lists nothing of this run."""
+        return node in self._silent or self.handouts.has(node)
+
     def held(self, sender: NodeId, listed: Sequence[Attempt], now: float) -> list[Effect]:
         """A node lists what it holds of this run: adopt what we did not know of, give up what it lacks, cancel what is
         stale."""
         self._silent.pop(sender, None)
         self.handouts.heard(sender, now)
         unknown = [attempt for attempt in listed if not self.handouts.is_current(attempt, sender)]
-        stale = tuple(attempt for attempt in unknown if not self._adopt(sender, attempt, now))
-        effects: list[Effect] = [Send(sender, Cancel(stale))] if stale else []
+        # Those of a later epoch are for a later owner to judge.
+        mine = [attempt for attempt in unknown if attempt.epoch <= self.log.epoch]
+        stale = tuple(attempt for attempt in mine if not self._adopt(sender, attempt, now))
+        if stale and (self.log.is_idle or any(attempt not in self._doomed for attempt in stale)):
+            # What made them stale may not be logged yet; another owner might have to count them after all.
+            self._doomed.update(dict.fromkeys(stale))
+            self.log.add(then=[Send(sender, Cancel(stale))])
+        effects: list[Effect] = []
         for task in self.handouts.missing(sender, listed, self.log.epoch, now):
             effects += self._lose(task, "its node does not know of it")
-        return effects
+        return effects + self._tell_to_stop(sender)
 
     def _adopt(self, sender: NodeId, attempt: Attempt, now: float) -> bool:
         """An attempt of an earlier owner whose start did not reach the log goes on, and counts."""
         task = attempt.task
         if not 0 <= task < self.fold.total_count or attempt.epoch >= self.log.epoch or task in self.handouts:
             return False
+        if attempt in self._doomed:
+            return False
         # Not open: its parent's end did not reach the log either, so the parent runs again, and this task after it.
-        if not self.fold.is_open(task) or attempt.attempt <= self.fold.attempts[task]:
+        if not self.fold.is_open(task) or not self.fold.attempts[task] < attempt.attempt < _MAX_NUMBER:
             return False
         self._dispatcher.remove(Waiting(self.run, task))
         self.handouts.put(attempt, sender, now)
@@ -299,6 +287,8 @@ class DagOwner:
     def node_gone(self, node: NodeId) -> list[Effect]:
         """A node is dead: its attempts are lost."""
         self._silent.pop(node, None)
+        self._seen.pop(node, None)
+        self._to_acknowledge.pop(node, None)
         effects: list[Effect] = []
         for task, _ in self.handouts.at(node):
             effects += self._lose(task, "its node is gone")
@@ -328,15 +318,18 @@ class DagOwner:
             return []
         state = State.CANCELLED if stop is Stop.CANCEL else State.STOPPED
         self._follow(self._record_entry(StopAsked(stop, state, reason)))
-        effects = self._tell_stopping()
-        if stop is Stop.CANCEL:
-            for node in self.handouts.nodes:
-                attempts = tuple(attempt for _, attempt in self.handouts.at(node))
-                effects.append(Send(node, Cancel(attempts)))
-        return effects
+        return self._tell_all_to_stop()
 
-    def _tell_stopping(self) -> list[Effect]:
-        return [Send(node, Stopping(self.run)) for node in self.handouts.nodes]
+    def _tell_all_to_stop(self) -> list[Effect]:
+        return [effect for node in self.handouts.nodes for effect in self._tell_to_stop(node)]
+
+    def _tell_to_stop(self, node: NodeId) -> list[Effect]:
+        """Said at once, and again whenever the node lists what it holds: it may get lost, or come before the job."""
+        attempts = tuple(attempt for _, attempt in self.handouts.at(node))
+        if self.fold.stop is Stop.NONE or not attempts:
+            return []
+        told: list[Effect] = [Send(node, Stopping(self.run))]
+        return [*told, Send(node, Cancel(attempts))] if self.fold.stop is Stop.CANCEL else told
 
     def write_provenance(self, wall_at: float | None) -> None:
         """Have the timings so far written to the `meta` section with the next batch; `wall_at` ends the run."""
@@ -349,9 +342,9 @@ class DagOwner:
     def _end(self, wall_at: float) -> None:
         self._is_ending = True
         state, reason = self.fold.outcome()
-        self._record_entry(RunEnded(state, reason))
+        # Not beside the append: refused or not, a request beside it is performed.
+        self._record_entry(RunEnded(state, reason), then=[self.log.last_words(self._update(state, reason, wall_at))])
         self.write_provenance(wall_at)
-        self.log.add(requests=[self._update(state, reason, wall_at)])
 
     def _update(self, state: State | None, reason: str | None, ended_at: float | None) -> UpdateRun:
         done, total = self.fold.done_count, self.fold.total_count
@@ -369,14 +362,17 @@ class DagOwner:
             self._push([task for task in self._held_back if self.is_waiting(task)])
             self._held_back.clear()
         while self._delayed and self._delayed[0][0] <= now:
-            _, task = heapq.heappop(self._delayed)
-            if self.is_waiting(task):
+            if self.is_waiting(task := heapq.heappop(self._delayed)[1]):
                 self._enqueue((task,))
-        for node in self.handouts.silent(now - self._settings.silent_s):
-            if now - self._asked_at.get(node, -math.inf) >= self._settings.resend_s:
-                self._asked_at[node] = now
-                effects.append(Send(node, Owned(self.run, self.log.epoch)))
+        if now >= self._ask_at():
+            self._asked_at = now
+            silent = self.handouts.silent(now - self._settings.silent_s)
+            effects += [Send(node, Owned(self.run, self.log.epoch)) for node in silent]
         return effects
+
+    def _ask_at(self) -> float:
+        silent_at = self.handouts.earliest_heard_at + self._settings.silent_s
+        return max(silent_at, self._asked_at + self._settings.resend_s)
 
     def flush(self, now: float, wall_at: float) -> list[Effect]:
         """End what is done, and send the next batch of the log."""
@@ -385,16 +381,18 @@ class DagOwner:
             self._to_acknowledge.clear()
         if self.fold.is_done and not self._is_ending and not self.handouts:
             self._end(wall_at)
-        elif self.fold.done_count != self._progress_done and now >= self._progress_at and not self._is_ending:
+        elif self._has_progress and now >= self._progress_at:
             self._progress_at, self._progress_done = now + self._settings.progress_s, self.fold.done_count
             self.log.add(requests=[self._update(None, None, None)])
         return self.log.flush(wall_at)
 
+    @property
+    def _has_progress(self) -> bool:
+        return self.fold.done_count != self._progress_done and not self._is_ending
+
     def deadline(self) -> float:
         """When `flush` is next due without any input."""
-        due = self._delayed[0][0] if self._delayed else math.inf
-        heard_at = self.handouts.earliest_heard_at()
-        if heard_at is not None:
-            asked_at = max(self._asked_at.values(), default=-math.inf)
-            due = min(due, max(heard_at + self._settings.silent_s, asked_at + self._settings.resend_s))
+        due = min(self._ask_at(), self._delayed[0][0] if self._delayed else math.inf)
+        if self._has_progress:
+            due = min(due, self._progress_at)
         return min(due, self._adopt_until) if self._held_back else due

@@ -9,14 +9,18 @@ Invariants:
    `limit`. Otherwise it is skipped. (Lightflow's OR rule; spec/lightflow.md 2.5.)
 3. A task has one recorded end. An entry for a task that has ended changes nothing.
 4. Once a stop is asked (by a person, a failed or an aborted task), nothing new becomes ready; what runs is awaited.
+   The run ends in the gravest of the states that were asked for and that its tasks call for.
 
 Source: the behaviour of Lightflow 1.11, with a failed task failing the run.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import assert_never
 
 from meshflow.core.graph import DagSpec
 from meshflow.core.messages import Input
+from meshflow.core.outcome import is_graver
 from meshflow.core.records import (
     Claimed,
     DagEnded,
@@ -30,6 +34,7 @@ from meshflow.core.records import (
     TaskEnded,
     TasksQueued,
     TaskStarted,
+    Value,
 )
 from meshflow.ids import NodeId
 
@@ -63,6 +68,7 @@ class DagRun:
         self.started_on: dict[int, tuple[int, int, NodeId]] = {}
         """`{task: (attempt, epoch, node)}` of running attempts as far as the log knows."""
         self.ends: dict[int, TaskEnded] = {}
+        """How tasks ended; without their value once no task can need it any more."""
         self.stop = Stop.NONE
         self.end_state = State.COMPLETED
         self.reason = ""
@@ -74,6 +80,10 @@ class DagRun:
             self._parents[edge.child].append((edge.parent, edge.slot))
             self._children[edge.parent].append(edge.child)
         self._undone = [len(of) for of in self._parents]
+        self._unserved = [len(of) for of in self._children]
+        """How many children may still need the value of the task."""
+        self._limits: dict[int, dict[str, None]] = {}
+        """`{task: the successors it chose}`, of tasks that ended with a limit."""
 
     @property
     def total_count(self) -> int:
@@ -97,10 +107,6 @@ class DagRun:
         """Whether the task is not a root."""
         return bool(self._parents[task])
 
-    def roots(self) -> tuple[int, ...]:
-        """The tasks without parents, in definition order: the first that are ready."""
-        return tuple(task for task, parents in enumerate(self._parents) if not parents)
-
     def ready(self) -> tuple[int, ...]:
         """All tasks that may run now and have no running attempt, in definition order."""
         if self.stop is not Stop.NONE:
@@ -108,7 +114,7 @@ class DagRun:
         return tuple(
             task
             for task, state in enumerate(self.states)
-            if state in (State.WAITING, State.QUEUED) and self._undone[task] == 0 and task not in self.started_on
+            if state in (State.WAITING, State.QUEUED) and self._undone[task] == 0
         )
 
     def inputs(self, task: int) -> tuple[Input, ...]:
@@ -127,7 +133,7 @@ class DagRun:
             case TaskEnded():
                 return self._end(entry)
             case StopAsked():
-                return self._ask_stop(entry)
+                return self._stop(entry.stop, entry.state, entry.reason)
             case RunEnded(state=state, reason=reason):
                 self.ended, self.end_state, self.reason = state, state, reason
             case TasksQueued(tasks=tasks):
@@ -136,6 +142,8 @@ class DagRun:
                         self.states[task] = State.QUEUED
             case Claimed() | Noted() | DagStarted() | DagEnded():
                 pass
+            case _:
+                assert_never(entry)
         return Step()
 
     def _start(self, entry: TaskStarted) -> None:
@@ -154,11 +162,11 @@ class DagRun:
         if entry.retry:
             self._await_retry(entry)
             # A stop that came while the attempt ran lets no further attempt begin.
-            return self._stop_waiting() if self.stop is not Stop.NONE else Step()
+            return self._end_unstarted((task,)) if self.stop is not Stop.NONE else Step()
         self._become_final(entry)
-        if entry.state in _ENDS_RUN and self.stop is Stop.NONE:
+        if entry.state in _ENDS_RUN:
             name = self.spec.tasks[task].name
-            return self._begin_stop(Stop.STOP, entry.state, f"task {name!r} {entry.state.value}: {entry.reason}")
+            return self._stop(Stop.STOP, entry.state, f"task {name!r} {entry.state.value}: {entry.reason}")
         if entry.state not in _UNLOCKS or self.stop is not Stop.NONE:
             return Step()
         return self._unlock(entry)
@@ -168,15 +176,28 @@ class DagRun:
             self.losses[entry.task] += 1
         elif entry.state is State.FAILED:
             self.failures[entry.task] += 1
-        else:
-            # Given back before it started: that was no attempt, and its number is used again.
-            self.attempts[entry.task] = entry.attempt - 1
+        # One that was given back before it started counts as neither. Its number is not used again, for late words about
+        # it must not be taken for words about another.
         self.states[entry.task] = State.QUEUED
 
     def _become_final(self, entry: TaskEnded) -> None:
-        self.states[entry.task] = entry.state
-        self.ends[entry.task] = entry
+        task = entry.task
+        self.states[task] = entry.state
+        self.ends[task] = entry
         self.done_count += 1
+        if entry.limit is not None:
+            self._limits[task] = dict.fromkeys(entry.limit)
+        if not self._unserved[task]:
+            self._release(task)
+        for parent, _ in self._parents[task]:
+            self._unserved[parent] -= 1
+            if not self._unserved[parent] and parent in self.ends:
+                self._release(parent)
+
+    def _release(self, task: int) -> None:
+        """Values of up to 64 KiB for each of many thousand tasks would fill the memory; the log has them."""
+        if self.ends[task].value != Value():
+            self.ends[task] = replace(self.ends[task], value=Value())
 
     def _unlock(self, entry: TaskEnded) -> Step:
         """Judge the children of a task that is done; skips cascade, breadth first, without recursion."""
@@ -206,7 +227,7 @@ class DagRun:
                 if not self.spec.tasks[parent].propagate_skip:
                     return True
             else:
-                limit = self.ends[parent].limit
+                limit = self._limits.get(parent)
                 if limit is None or spec.name in limit:
                     return True
         return False
@@ -217,24 +238,19 @@ class DagRun:
         names = {self.spec.tasks[child].name for child in self._children[entry.task]}
         return tuple(name for name in entry.limit if name not in names)
 
-    def _ask_stop(self, entry: StopAsked) -> Step:
-        if self.stop is Stop.NONE:
-            return self._begin_stop(entry.stop, entry.state, entry.reason)
-        if self.stop is Stop.STOP and entry.stop is Stop.CANCEL:
-            self.stop = Stop.CANCEL
-            if self.end_state is State.STOPPED:
-                self.end_state, self.reason = entry.state, entry.reason
-        return Step()
+    def _stop(self, stop: Stop, state: State, reason: str) -> Step:
+        is_first = self.stop is Stop.NONE
+        if self.stop is not Stop.CANCEL:
+            self.stop = stop
+        if is_graver(state, self.end_state):
+            self.end_state, self.reason = state, reason
+        return self._end_unstarted(range(self.total_count)) if is_first else Step()
 
-    def _begin_stop(self, stop: Stop, state: State, reason: str) -> Step:
-        self.stop, self.end_state, self.reason = stop, state, reason
-        return self._stop_waiting()
-
-    def _stop_waiting(self) -> Step:
+    def _end_unstarted(self, tasks: Iterable[int]) -> Step:
         state = State.CANCELLED if self.stop is Stop.CANCEL else State.STOPPED
         ended = []
-        for task, now_state in enumerate(self.states):
-            if not now_state.is_final and task not in self.started_on:
+        for task in tasks:
+            if not self.states[task].is_final and task not in self.started_on:
                 end = TaskEnded(task, 0, state, reason=f"not started: {self.reason}")
                 self._become_final(end)
                 ended.append(end)

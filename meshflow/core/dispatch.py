@@ -7,11 +7,13 @@ Invariants:
 1. No node is handed more than it granted, and nothing of a queue it does not serve.
 2. Messages per job stay bounded: one offer per node while a queue stays non-empty, however many jobs pass through it.
 3. An offer that got lost is repeated after `reoffer_s`.
+4. What is done for a job does not grow with the number of nodes: all of them are looked at only when an offer is due.
 
 Source: credit-based flow control (zguide, chapter 7); late binding (Sparrow, SOSP 2013) by nodes that pull when free.
 """
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -44,12 +46,21 @@ class _Peer:
     granted: int = 0
     sent: int = 0
     sent_at: float = -math.inf
-    told_at: dict[str, float] = field(default_factory=dict)
+    is_met: bool = False
+    """Whether it has told its totals since it became a member."""
     codes: dict[str, None] = field(default_factory=dict)
 
     @property
     def credit(self) -> int:
         return self.granted - self.sent
+
+
+@dataclass(slots=True)
+class _Line:
+    """A queue that has jobs, and when it was offered to whom."""
+
+    jobs: JobQueue = field(default_factory=JobQueue)
+    told_at: dict[NodeId, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,35 +77,47 @@ class Dispatcher:
 
     def __init__(self, settings: DispatchSettings) -> None:
         self.settings = settings
-        self._queues: dict[str, JobQueue] = {}
-        self._queue_of: dict[Waiting, str] = {}
+        self._lines: dict[str, _Line] = {}
+        self._line_of: dict[Waiting, str] = {}
         self._peers: dict[NodeId, _Peer] = {}
+        self._with_credit: dict[NodeId, None] = {}
         self._next_offer_at = math.inf
 
     @property
     def waiting(self) -> dict[str, int]:
         """How many jobs wait, by queue; queues without any are left out."""
-        return {name: len(queue) for name, queue in self._queues.items() if len(queue)}
+        return {name: len(line.jobs) for name, line in self._lines.items()}
 
     def set_members(self, members: Sequence[Member]) -> None:
         """Take note of who is alive and what each serves; peers that are gone lose their credit."""
         present = {member.id: member for member in members}
         for gone in [peer for peer in self._peers if peer not in present]:
             del self._peers[gone]
+            self._with_credit.pop(gone, None)
+            for line in self._lines.values():
+                line.told_at.pop(gone, None)
         for member in members:
             peer = self._peers.setdefault(member.id, _Peer())
             peer.queues = () if member.is_draining else member.queues
+        self._next_offer_at = -math.inf
 
     def push(self, job: Waiting, queue: str, priority: int) -> None:
         """A job waits for a slot."""
-        self._queues.setdefault(queue, JobQueue()).push(job, priority)
-        self._queue_of[job] = queue
+        if queue not in self._lines:
+            self._lines[queue] = _Line()
+            self._next_offer_at = -math.inf
+        self._lines[queue].jobs.push(job, priority)
+        self._line_of[job] = queue
 
     def remove(self, job: Waiting) -> None:
         """The job waits no more."""
-        queue = self._queue_of.pop(job, None)
-        if queue is not None:
-            self._queues[queue].remove(job)
+        queue = self._line_of.pop(job, None)
+        if queue is None:
+            return
+        line = self._lines[queue]
+        line.jobs.remove(job)
+        if not len(line.jobs):
+            del self._lines[queue]
 
     def demand(self, sender: NodeId, granted: int, received: int, now: float) -> None:
         """The node's running totals. Jobs long sent that it never received no longer count against its credit."""
@@ -102,13 +125,24 @@ class Dispatcher:
         if peer is None:
             return
         peer.granted = granted
-        if peer.sent > received and now - peer.sent_at > self.settings.resync_s:
-            peer.sent = received
+        # One that was taken for gone has its totals from before, and all that was sent to it then was given up.
+        if not peer.is_met or (peer.sent > received and now - peer.sent_at > self.settings.resync_s):
+            peer.sent, peer.is_met = received, True
+        self._note_credit(sender, peer)
+        if peer.credit <= 0:
+            self._next_offer_at = -math.inf
 
     def refund(self, peer: NodeId) -> None:
         """A job that `pump` gave the peer was not sent after all."""
         if peer in self._peers:
             self._peers[peer].sent -= 1
+            self._note_credit(peer, self._peers[peer])
+
+    def _note_credit(self, peer: NodeId, state: _Peer) -> None:
+        if state.credit > 0:
+            self._with_credit[peer] = None
+        else:
+            self._with_credit.pop(peer, None)
 
     def forget_codes(self, peer: NodeId) -> None:
         """The node lacks code that was sent to it; all of it is sent again when needed."""
@@ -127,61 +161,59 @@ class Dispatcher:
     def pump(self, now: float) -> list[Handout]:
         """Match waiting jobs with credit; those with most credit first, in turns, so that work spreads out."""
         jobs: dict[NodeId, list[Waiting]] = {}
-        for name, queue in self._queues.items():
-            if not len(queue):
-                continue
-            takers = [peer for peer, state in self._peers.items() if state.credit > 0 and name in state.queues]
+        for name, line in list(self._lines.items()):
+            takers = [peer for peer in self._with_credit if name in self._peers[peer].queues]
             takers.sort(key=lambda peer: -self._peers[peer].credit)
-            self._deal(queue, takers, jobs, now)
+            self._deal(line.jobs, takers, jobs, now)
+            if not len(line.jobs):
+                del self._lines[name]
         return [Handout(to, tuple(given), self._backlog_for(to)) for to, given in jobs.items()]
 
     def _deal(self, queue: JobQueue, takers: list[NodeId], jobs: dict[NodeId, list[Waiting]], now: float) -> None:
-        while takers and len(queue):
-            still: list[NodeId] = []
-            for taker in takers:
-                job = queue.pop()
-                if job is None:
-                    return
-                del self._queue_of[job]
-                state = self._peers[taker]
-                state.sent += 1
-                state.sent_at = now
-                jobs.setdefault(taker, []).append(job)
-                if state.credit > 0:
-                    still.append(taker)
-            takers = still
+        turns = deque(takers)
+        while turns and (job := queue.pop()) is not None:
+            del self._line_of[job]
+            taker = turns.popleft()
+            state = self._peers[taker]
+            state.sent += 1
+            state.sent_at = now
+            jobs.setdefault(taker, []).append(job)
+            if state.credit > 0:
+                turns.append(taker)
+            else:
+                # It is told with the jobs that more wait. Should that not be so, an offer follows.
+                del self._with_credit[taker]
+                self._next_offer_at = min(self._next_offer_at, now + self.settings.spread_s)
 
     def _backlog_for(self, peer: NodeId) -> int:
-        return sum(len(self._queues[name]) for name in self._peers[peer].queues if name in self._queues)
+        return sum(len(self._lines[name].jobs) for name in self._peers[peer].queues if name in self._lines)
 
     def offers(self, now: float) -> list[tuple[NodeId, dict[str, int]]]:
         """Who must be told about which backlog now. To be called after `pump`."""
+        if now < self._next_offer_at:
+            return []
         self._next_offer_at = math.inf
         offers: dict[NodeId, dict[str, int]] = {}
-        for name, queue in self._queues.items():
-            if not len(queue):
-                for peer in self._peers.values():
-                    peer.told_at.pop(name, None)
-                continue
-            self._offer_queue(name, len(queue), offers, now)
+        for name, line in self._lines.items():
+            self._offer_line(name, line, offers, now)
         return list(offers.items())
 
-    def _offer_queue(self, name: str, count: int, offers: dict[NodeId, dict[str, int]], now: float) -> None:
+    def _offer_line(self, name: str, line: _Line, offers: dict[NodeId, dict[str, int]], now: float) -> None:
         told = 0
         for peer, state in self._peers.items():
             if name not in state.queues or state.credit > 0:
                 continue
-            due_at = state.told_at.get(name, -math.inf) + self.settings.reoffer_s
+            due_at = line.told_at.get(peer, -math.inf) + self.settings.reoffer_s
             if due_at > now:
                 self._next_offer_at = min(self._next_offer_at, due_at)
             elif told < self.settings.fanout:
                 told += 1
-                state.told_at[name] = now
-                offers.setdefault(peer, {})[name] = count
+                line.told_at[peer] = now
+                offers.setdefault(peer, {})[name] = len(line.jobs)
                 self._next_offer_at = min(self._next_offer_at, now + self.settings.reoffer_s)
             else:
                 self._next_offer_at = min(self._next_offer_at, now + self.settings.spread_s)
 
     def deadline(self) -> float:
         """When `offers` is next due."""
-        return self._next_offer_at
+        return self._next_offer_at if self._lines else math.inf

@@ -6,19 +6,19 @@ Invariants:
    job cannot still be on its way.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshflow.core.messages import Attempt
 from meshflow.ids import NodeId
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Handout:
     attempt: Attempt
     node: NodeId
     at: float
-    heard_at: float
 
 
 class Handouts:
@@ -27,6 +27,9 @@ class Handouts:
     def __init__(self, lost_s: float) -> None:
         self._lost_s = lost_s
         self._current: dict[int, _Handout] = {}
+        self._by_node: dict[NodeId, dict[int, None]] = {}
+        self._heard_at: dict[NodeId, float] = {}
+        """Only of nodes that have attempts."""
 
     def __len__(self) -> int:
         return len(self._current)
@@ -35,22 +38,41 @@ class Handouts:
         return task in self._current
 
     @property
-    def tasks(self) -> tuple[int, ...]:
-        """Tasks that have a current attempt."""
-        return tuple(self._current)
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The attempts that count, one per task."""
+        return tuple(handout.attempt for handout in self._current.values())
+
+    def has(self, node: NodeId) -> bool:
+        """Whether the node has any."""
+        return node in self._by_node
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
         """Nodes that have any, each once."""
-        return tuple(dict.fromkeys(handout.node for handout in self._current.values()))
+        return tuple(self._by_node)
 
-    def put(self, attempt: Attempt, node: NodeId, now: float) -> None:
-        """`attempt` is the one that counts for its task from here on."""
-        self._current[attempt.task] = _Handout(attempt, node, now, now)
+    def put(self, attempt: Attempt, node: NodeId, now: float, *, has_left: bool = True) -> None:
+        """`attempt` is the one that counts for its task from here on. The task must have none. `has_left`: whether the
+        job is on its way now; if not, `left` says when it is."""
+        assert attempt.task not in self._current, attempt
+        self._current[attempt.task] = _Handout(attempt, node, now if has_left else math.inf)
+        self._by_node.setdefault(node, {})[attempt.task] = None
+        self._heard_at.setdefault(node, now)
+
+    def left(self, attempt: Attempt, now: float) -> None:
+        """The job of the attempt is on its way from now on, if the attempt still counts."""
+        handout = self._current.get(attempt.task)
+        if handout is not None and handout.attempt == attempt:
+            self._current[attempt.task] = replace(handout, at=now)
 
     def take(self, task: int) -> tuple[Attempt, NodeId]:
         """Remove the task's current attempt; gives it and its node."""
         handout = self._current.pop(task)
+        left = self._by_node[handout.node]
+        del left[task]
+        if not left:
+            del self._by_node[handout.node]
+            del self._heard_at[handout.node]
         return handout.attempt, handout.node
 
     def is_current(self, attempt: Attempt, node: NodeId) -> bool:
@@ -60,13 +82,12 @@ class Handouts:
 
     def at(self, node: NodeId) -> tuple[tuple[int, Attempt], ...]:
         """(task, attempt) of all that `node` has."""
-        return tuple((task, item.attempt) for task, item in self._current.items() if item.node == node)
+        return tuple((task, self._current[task].attempt) for task in self._by_node.get(node, ()))
 
     def heard(self, node: NodeId, now: float) -> None:
         """The node has said something about this run."""
-        for handout in self._current.values():
-            if handout.node == node:
-                handout.heard_at = now
+        if node in self._heard_at:
+            self._heard_at[node] = now
 
     def missing(self, node: NodeId, listed: Sequence[Attempt], epoch: int, now: float) -> list[int]:
         """Tasks whose attempt `node` should have but does not list (invariant 2). An attempt of an epoch before `epoch`
@@ -74,16 +95,16 @@ class Handouts:
         held = dict.fromkeys(listed)
         return [
             task
-            for task, item in self._current.items()
-            if item.node == node
-            and item.attempt not in held
+            for task in self._by_node.get(node, ())
+            if (item := self._current[task]).attempt not in held
             and (item.attempt.epoch < epoch or now - item.at > self._lost_s)
         ]
 
     def silent(self, since: float) -> tuple[NodeId, ...]:
-        """Nodes that have attempts and were not heard of since `since`."""
-        return tuple(dict.fromkeys(item.node for item in self._current.values() if item.heard_at < since))
+        """Nodes that have attempts and were not heard of after `since`."""
+        return tuple(node for node, at in self._heard_at.items() if at <= since)
 
-    def earliest_heard_at(self) -> float | None:
-        """The oldest word about any attempt; None if there are none."""
-        return min((item.heard_at for item in self._current.values()), default=None)
+    @property
+    def earliest_heard_at(self) -> float:
+        """The oldest last word of a node that has attempts; `math.inf` if there are none."""
+        return min(self._heard_at.values(), default=math.inf)

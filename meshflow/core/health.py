@@ -23,6 +23,6 @@ class LocalHealth:
         """A probe of ours was answered."""
         self.score = max(0, self.score - 1)
 
-    def worsen(self, by: int = 1) -> None:
+    def worsen(self) -> None:
         """Something went wrong that may well be our own fault."""
-        self.score = min(self._max_score, self.score + by)
+        self.score = min(self._max_score, self.score + 1)

@@ -1,13 +1,13 @@
 """Who is here: failure detection, dissemination and joining, as one state machine without a socket or a clock.
 
 Each node probes one peer per interval, in turn; a peer that answers neither directly nor through others becomes
-suspect, and dead if it does not refute in time. Records and verdicts ride on probes and answers, and on gossip while there is
-news. Now and then two nodes compare digests of their views, and the dead are contacted, so that whatever was missed
-or split grows together again.
+suspect, and dead if it does not refute in time. Records and verdicts ride on probes and answers, and on gossip while
+there is news. Now and then two nodes compare digests of their views, and the dead are contacted, so that whatever was
+missed or split grows together again.
 
 What the shell does:
-1. It calls `handle` for every membership message, `heard_from` for every batch from an authenticated peer, and `tick`
-   when `deadline()` has come, after it has handled what had arrived. It may call `tick` earlier or later.
+1. It calls `handle` for every membership message, `heard_from` for everything else from an authenticated peer, and
+   `tick` when `deadline()` has come, after it has handled what had arrived. It may call `tick` earlier or later.
 2. It performs the effects in order. A `Send` to a member that cannot be reached is dropped; `Forget` closes what is
    open to a member, and a later `Send` or `SendTo` may open it again.
 3. It calls `disconnected` when the peer's end of a connection is gone (closed, reset, or refused when opening it
@@ -24,6 +24,7 @@ Invariants beside those of `beliefs.py` and `probing.py`:
 Source: SWIM (DSN 2002), Lifeguard (arXiv 1707.00788). Sync by digests, hints and contacting the dead are ours.
 """
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -58,6 +59,10 @@ _REVIVE_FACTOR = 3.0
 
 _OPENING, _ANSWER, _CLOSING = 1, 2, 3
 """Steps of a sync."""
+
+_SYNC_AGAIN_SHARE = 0.2
+"""Part of the sync interval after which views are compared again if they differed: where something was missed, more
+may have been, as when many nodes start at once."""
 
 
 class MemberFields(TypedDict, total=False):
@@ -140,7 +145,7 @@ class Membership:
     # --- input ---
 
     def heard_from(self, sender: NodeId, now: float) -> None:
-        """An authenticated message of any kind has come from `sender`, so it lives."""
+        """An authenticated message of another kind has come from `sender`, so it lives."""
         self._beliefs.heard_from(sender, self._own_time(now))
 
     def disconnected(self, peer: NodeId, now: float) -> list[Effect]:
@@ -156,10 +161,11 @@ class Membership:
         return [] if probe is None else [self._probe(probe), *self._ask_others(probe, now)]
 
     def handle(self, sender: NodeId, message: MembershipMessage, now: float) -> list[Effect]:
-        """Take in a message from `sender`, which may be no member."""
+        """Take in a message from `sender`, which may be no member. It counts as life, like any other message."""
         now = self._own_time(now)
         if self._has_left or sender == self.me.id:
             return []
+        self._beliefs.heard_from(sender, now)
         match message:
             case Probe(seq=seq, news=news):
                 effects = self._beliefs.hear(news, sender, now)
@@ -180,7 +186,7 @@ class Membership:
             case _:
                 assert_never(message)
         if sender not in self.members and not isinstance(message, Sync):
-            effects.append(Send(sender, self._opening()))  # a member we have not heard of introduces itself in its answer
+            effects.append(Send(sender, self._opening()))  # if it is a member, its answer will introduce it
         return effects
 
     # --- time ---
@@ -188,18 +194,20 @@ class Membership:
     def deadline(self) -> float:
         """When `tick` is due next; infinity: never."""
         if self._has_left:
-            return float("inf")
+            return math.inf
         beliefs = self._beliefs
-        gossip_at = self._gossip_at if beliefs.queue else float("inf")
-        return self._lost_s + min(
+        own_at = min(
             self._probe_at,
             self._probes.next_at(),
             beliefs.suspicions.next_at(),
-            gossip_at,
+            self._gossip_at if beliefs.queue else math.inf,
             self._sync_at,
             self._revive_at,
             self._seeds.next_at(),
         )
+        at = own_at + self._lost_s
+        # Rounding must not make it an instant at which `tick` finds nothing due: the shell would call it for ever.
+        return at if self._own_time(at) >= own_at else math.nextafter(at, math.inf)
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
@@ -210,7 +218,7 @@ class Membership:
             self._start(now)
         effects: list[Effect] = []
         for probe in self._probes.due(now):
-            effects += self._ask_others(probe, now) if now < probe.ends_at else self._fail(probe, now)
+            effects += self._fail(probe, now) if probe.has_asked else self._ask_others(probe, now)
         effects += self._beliefs.judge(now)
         if now >= self._probe_at:
             effects += self._open_round(now)
@@ -251,13 +259,18 @@ class Membership:
         return Send(probe.target, Probe(probe.seq, self._beliefs.news_for(probe.target)))
 
     def _ask_others(self, probe: PendingProbe, now: float) -> list[Effect]:
-        helpers = self._beliefs.rotation.sample(self._settings.indirect_count, without=probe.target)
-        self._probes.ask(probe, helpers)
-        left_s = probe.ends_at - now
+        helpers = self._helpers(probe.target)
+        left_s = self._probes.ask(probe, helpers, now)
         return [
             Send(helper, ProbeRequest(probe.seq, probe.target, left_s, self._beliefs.news_for(helper)))
             for helper in helpers
         ]
+
+    def _helpers(self, target: NodeId) -> list[NodeId]:
+        # Suspects would hardly answer, and their missing nacks would count against our own health.
+        count = self._settings.indirect_count
+        drawn = self._beliefs.rotation.sample(2 * count, without=target)
+        return [peer for peer in drawn if self.members[peer].status is Status.ALIVE][:count]
 
     def _help(self, asker: NodeId, request: ProbeRequest, now: float) -> list[Effect]:
         """Probe for another, and answer at once if that is pointless."""
@@ -290,9 +303,9 @@ class Membership:
         if probe.asker is not None:
             asker, seq = probe.asker
             return [Send(asker, ProbeNack(seq, is_cut_off))]
-        if not probe.is_hint:
-            # Without helpers nobody can tell whose fault it is; with helpers, those who said nothing point at us.
-            self._beliefs.health.worsen(probe.missed_nack_count if probe.nacks else 1)
+        # Without helpers nobody can tell whose fault it is; with helpers, one that said nothing points at us.
+        if not probe.is_hint and (probe.has_missed_nack or not probe.nacks):
+            self._beliefs.health.worsen()
         cut_off_helpers = [(helper, True) for helper, answer in probe.nacks.items() if answer]
         return self._beliefs.accuse(probe.target, [(self.me.id, is_cut_off), *cut_off_helpers], now)
 
@@ -310,19 +323,27 @@ class Membership:
         effects: list[Effect] = []
         for record in message.members:
             effects += self._beliefs.hear_record(record, sender, now)
+        if message.step == _ANSWER:
+            self._sync_at = min(self._sync_at, now + _SYNC_AGAIN_SHARE * self._settings.sync_interval_s)
         if message.digests and message.step in (_OPENING, _ANSWER):
             effects += self._answer_sync(sender, message)
         return effects
 
     def _answer_sync(self, sender: NodeId, message: Sync) -> list[Effect]:
+        """Send what differs, in messages of bounded size. Each begins with our own record: the sender may not know us,
+        and what a stranger says counts only about itself."""
         view, size = self._beliefs.view, self._settings.max_sync_members
-        differing = view.differing(message.digests)
-        pages = [tuple(differing[start : start + size]) for start in range(0, len(differing), size)]
+        parts = view.differing(message.digests)
+        if not parts:
+            return []
+        members = view.in_parts(parts)
+        pages = [(self.me, *members[start : start + size]) for start in range(0, len(members), size)] or [(self.me,)]
         if message.step == _ANSWER:
             return [Send(sender, Sync(_CLOSING, page)) for page in pages]
+        *others, last = pages
         return [
-            Send(sender, Sync(_ANSWER, page, view.digests() if number == len(pages) else ()))
-            for number, page in enumerate(pages, 1)
+            *(Send(sender, Sync(_ANSWER, page)) for page in others),
+            Send(sender, Sync(_ANSWER, last, view.digests())),
         ]
 
     def _revive(self, now: float) -> list[Effect]:
@@ -330,7 +351,7 @@ class Membership:
         self._revive_at = now + self._settings.revive_interval_s
         view = self._beliefs.view
         self._beliefs.forget_outdated(now)
-        dead = [member for member in view.tombstones() if self.members[member].status is Status.DEAD]
+        dead = view.dead()
         if not dead or self._rng.random() * view.living_count >= _REVIVE_FACTOR * len(dead):
             return []
         return [SendTo(self.members[self._rng.choice(dead)].address, self._opening())]

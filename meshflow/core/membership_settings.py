@@ -46,8 +46,8 @@ class MembershipSettings:
     """Seconds that a peer whose connection broke has to answer a probe. Above a round trip. Default: ours, for
     process death known everywhere within a second."""
     hint_suspicion_s: float = 0.25
-    """Seconds of suspicion once enough members (`confirmations` plus one) say that their connection broke as well.
-    Above a round trip through two members, so that a live member can refute. Default: ours."""
+    """Seconds of suspicion once two members say that their connection broke. Above a round trip through two members,
+    so that a live member can refute. Default: ours."""
     gossip_interval_s: float = 0.1
     """Seconds between two rounds of gossip while there is news; nothing is sent without. Default: ours."""
     gossip_fanout: int = 3
@@ -58,8 +58,8 @@ class MembershipSettings:
     max_updates: int = 32
     """Most updates in one message, 1 and up; about 6 KB. Raising it speeds up storms of news. Default: ours."""
     sync_interval_s: float = 10.0
-    """Seconds between two comparisons of views with a random member. One that finds no difference costs 1 KB, whatever
-    the size of the mesh. Default: ours."""
+    """Seconds between two comparisons of views with a random member, a fifth of it after one that found a difference.
+    One that finds none costs 1 KB, whatever the size of the mesh. Default: ours."""
     max_sync_members: int = 1000
     """Most members in one sync message, about 170 bytes each; a large answer is several messages. 1 and up."""
     revive_interval_s: float = 5.0

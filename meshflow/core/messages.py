@@ -242,7 +242,8 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class RunOpen:
-    """A run waits to be claimed, or has been asked to stop: look at its record now."""
+    """A run waits to be claimed, has been asked to stop, or is not driven by the sender, whom you took for its owner:
+    look at its record now."""
 
     run: RunId
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 
 from meshflow.core.asks import Asks, Locating, Registering, Relaying
 from meshflow.core.claims import ClaimSettings
-from meshflow.core.dagowner import OwnerSettings
+from meshflow.core.definitions import Definitions
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Effect, Emit, Send
 from meshflow.core.events import MemberDied, MemberJoined, MemberLeft, MemberUpdated
-from meshflow.core.member import Member
-from meshflow.core.membership import Membership, MembershipSettings
+from meshflow.core.member import Member, Status
+from meshflow.core.membership import Membership
+from meshflow.core.membership_settings import MembershipSettings
 from meshflow.core.messages import (
     AskStatus,
     Attempt,
@@ -51,9 +52,11 @@ from meshflow.core.messages import (
     Watched,
     Work,
 )
-from meshflow.core.owned import Definitions, OwnedRuns
+from meshflow.core.owned import OwnedRuns
+from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.records import RunRecord, Value
 from meshflow.core.requests import ForgetNode, RegisterNode, WriteOutput
+from meshflow.core.view import is_living
 from meshflow.core.watch import Watchers
 from meshflow.core.worker import Worker, WorkerSettings
 from meshflow.ids import NodeId, RunId
@@ -96,7 +99,7 @@ class Node:
         self._settings = settings
         self._version = version
         self._started_at = now
-        self._worker = Worker(me.id, settings.worker, self._asks)
+        self._worker = Worker(settings.worker, self._asks)
         self._runs = OwnedRuns(me.id, self._asks, definitions, settings.claims, settings.owner, settings.dispatch, now)
         self._watchers = Watchers()
         self._clients = Watchers()
@@ -174,10 +177,13 @@ class Node:
                 return self._runs.reports(sender, message, now) + self._show_output(message, now)
             case Work():
                 self._worker.work(sender, message, now)
+                self._doubt_owner(sender, now)
             case Demand(granted=granted, received=received):
                 self._runs.dispatcher.demand(sender, granted, received, now)
             case Offer():
-                self._worker.offered(sender)
+                # A stranger introduces itself first; what it grants or is granted would be kept for ever.
+                if self._is_member(sender):
+                    self._worker.offered(sender)
             case ReportsAck(run=run, upto=upto):
                 self._worker.acknowledged(sender, run, upto)
             case Holding(attempts=attempts, granted=granted, received=received):
@@ -194,10 +200,13 @@ class Node:
     def _handle_run(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
         match message:
             case RunOpen(run=run):
+                self._worker.doubt(run, now)
                 return self._runs.run_open(sender, run)
             case Owned(run=run, epoch=epoch):
                 self._runs.owned_elsewhere(sender, message)
-                return self._worker.owned(sender, run, epoch)
+                effects = self._worker.owned(sender, run, epoch)
+                self._doubt_owner(sender, now)
+                return effects
             case Signal():
                 return self._runs.signal(sender, message, now)
             case SignalAnswer():
@@ -227,7 +236,10 @@ class Node:
                 return [Send(to, StoreAnswers(number, tuple(answers)))]
             case Locating(run=run):
                 record = answers[0] if isinstance(answers[0], RunRecord) else None
-                return self._worker.located(run, record) + self._runs.located(run, record)
+                effects = self._worker.located(run, record) + self._runs.located(run, record)
+                if record is not None and record.owner is not None:
+                    self._doubt_owner(record.owner, now)
+                return effects
             case _:
                 return self._runs.answered(purpose, answers, now)
 
@@ -320,6 +332,16 @@ class Node:
         if is_changed:
             self._refresh_members()
         return result
+
+    def _is_member(self, peer: NodeId) -> bool:
+        member = self.membership.members.get(peer)
+        return member is not None and is_living(member)
+
+    def _doubt_owner(self, owner: NodeId, now: float) -> None:
+        """An owner that is gone already is not told of again: whoever turned to it has to look for its successor."""
+        member = self.membership.members.get(owner)
+        if member is None or member.status > Status.SUSPECT:
+            self._worker.owner_gone(owner, now)
 
     def _refresh_members(self) -> None:
         self._runs.set_members(self.membership.alive())

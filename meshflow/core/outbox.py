@@ -3,16 +3,22 @@
 Invariants:
 1. Reports of one run are delivered in order and kept until they are acknowledged; the owner's log acknowledges them.
 2. After a change of owner everything that is not acknowledged is sent again, to the new owner.
-3. A signal is sent again every `resend_s` until it is answered; its key makes that harmless.
+3. What was sent and not acknowledged is sent again, however much is added meanwhile; ever less often, for an owner
+   whose store is away cannot acknowledge.
+4. A signal is sent again in the same way until it is answered; its key makes that harmless.
 """
 
 import math
 from dataclasses import dataclass, field
 
-from meshflow.core.messages import Attempt, Report, Signal
+from meshflow.core.messages import Attempt, Finished, Output, Report, Signal
 from meshflow.ids import NodeId, RunId
 
 _MAX_REPORTS_A_MESSAGE = 512
+_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+_MAX_PAUSE = 8
+"""Reports are sent again after 1, 2, 4, then 8 times `resend_s`."""
+_FIRST_PAUSE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -29,8 +35,10 @@ class Outbox:
     _sent: int = 0
     """How many of `_reports` have been sent to this owner."""
     _sent_at: float = math.inf
+    """When they were, all together, or when the last acknowledgement was noticed, which is at the next look."""
+    _pause: int = 1
     _stalled_at: float = math.inf
-    """When the oldest report was first sent without an acknowledgement since."""
+    """The same, but for the first time that they were sent."""
 
     @property
     def is_empty(self) -> bool:
@@ -55,7 +63,7 @@ class Outbox:
         """The run has another owner: everything is sent again."""
         self.owner, self.epoch = owner, epoch
         self._sent = 0
-        self._stalled_at = math.inf
+        self._become_trusted()
 
     def acknowledge(self, upto: int) -> None:
         """Reports numbered below `upto` are in the log."""
@@ -65,23 +73,44 @@ class Outbox:
         del self._reports[:count]
         self.first += count
         self._sent = max(0, self._sent - count)
-        self._stalled_at = math.inf
+        self._become_trusted()
+
+    def _become_trusted(self) -> None:
+        self._sent_at = self._stalled_at = math.inf
+        self._pause = 1
 
     def due(self, now: float) -> list[tuple[int, tuple[Report, ...]]]:
-        """What is to be sent now: new reports, or all again if nothing was acknowledged for `resend_s`.
+        """What is to be sent now: new reports, or all again if nothing was acknowledged for too long.
         Gives (number of the first, reports) for each message."""
-        if self._sent and now - self._sent_at >= self.resend_s:
+        if not self._reports:
+            return []
+        self._sent_at, self._stalled_at = min(self._sent_at, now), min(self._stalled_at, now)
+        if self._sent and now >= self._resend_at:
             self._sent = 0
+            self._pause = min(2 * self._pause, _MAX_PAUSE)
         if self._sent == len(self._reports):
             return []
-        if self._stalled_at == math.inf:
-            self._stalled_at = now
-        messages = [
-            (self.first + start, tuple(self._reports[start : start + _MAX_REPORTS_A_MESSAGE]))
-            for start in range(self._sent, len(self._reports), _MAX_REPORTS_A_MESSAGE)
-        ]
-        self._sent, self._sent_at = len(self._reports), now
-        return messages
+        if not self._sent:
+            self._sent_at = now
+        start, self._sent = self._sent, len(self._reports)
+        return self._messages(start)
+
+    def _messages(self, start: int) -> list[tuple[int, tuple[Report, ...]]]:
+        messages: list[tuple[int, tuple[Report, ...]]] = []
+        size_bytes = 0
+        for index in range(start, len(self._reports)):
+            more_bytes = _size_bytes(self._reports[index])
+            if index > start and (
+                index - start == _MAX_REPORTS_A_MESSAGE or size_bytes + more_bytes > _MAX_MESSAGE_BYTES
+            ):
+                messages.append((self.first + start, tuple(self._reports[start:index])))
+                start, size_bytes = index, 0
+            size_bytes += more_bytes
+        return [*messages, (self.first + start, tuple(self._reports[start:]))]
+
+    @property
+    def _resend_at(self) -> float:
+        return self._sent_at + self._pause * self.resend_s
 
     def stalled_s(self, now: float) -> float:
         """For how long nothing has been acknowledged, seconds; 0 if nothing is waiting."""
@@ -91,7 +120,17 @@ class Outbox:
         """When `due` has something next."""
         if self._sent < len(self._reports):
             return -math.inf
-        return self._sent_at + self.resend_s if self._reports else math.inf
+        return self._resend_at if self._reports else math.inf
+
+
+def _size_bytes(report: Report) -> int:
+    match report:
+        case Finished(value=value, reason=reason):
+            return len(value.inline) + len(reason)
+        case Output(chunk=chunk):
+            return len(chunk.data)
+        case _:
+            return 0
 
 
 @dataclass(slots=True)
@@ -99,8 +138,14 @@ class PendingSignal:
     """A signal that waits for its answer."""
 
     signal: Signal
-    attempt: Attempt | None
-    """The attempt that asked, or None if this node asks as the owner of a dag run."""
+    attempt: Attempt
+    """The attempt that asked."""
     call: int
-    sent_at: float = -math.inf
-    asked_at: float = 0.0
+    due_at: float = -math.inf
+    """When it is to be sent next."""
+    _pause_s: float = _FIRST_PAUSE_S
+
+    def send(self, now: float) -> None:
+        """It is sent now; the next time follows later than the last did, for some wait for hours."""
+        self.due_at = now + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _MAX_PAUSE * _FIRST_PAUSE_S)

@@ -15,8 +15,8 @@ Source: fencing by conditional append, as in Corfu and Kafka's log; Temporal's r
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from meshflow.core.asks import Appending, Asks
-from meshflow.core.effects import Effect
+from meshflow.core.asks import Appending, Asks, Closing
+from meshflow.core.effects import Ask, Effect
 from meshflow.core.records import Batch, Entry
 from meshflow.core.requests import Append, Request
 from meshflow.ids import NodeId, RunId
@@ -34,6 +34,7 @@ class _Pending:
     requests: list[Request] = field(default_factory=list)
     then: list[Effect] = field(default_factory=list)
     size_bytes: int = 0
+    is_proof: bool = False
 
 
 class RunLog:
@@ -67,9 +68,11 @@ class RunLog:
         then: Sequence[Effect] = (),
         requests: Sequence[Request] = (),
         size_bytes: int = 0,
+        is_proof: bool = False,
     ) -> None:
         """Have `entries` appended with the next batch, `requests` performed in the same group commit (whether or not
-        the append is refused: so nothing that a stale owner must not do), and then the effects `then`, if it is not."""
+        the append is refused: so nothing that a stale owner must not do), and then the effects `then`, if it is not.
+        `is_proof`: append even if there is nothing to append, because only the true owner may do what is in `then`."""
         pending = self._queue[-1] if self._queue else None
         full = pending is not None and (
             len(pending.entries) >= _MAX_BATCH_ENTRIES or pending.size_bytes >= _MAX_BATCH_BYTES
@@ -81,6 +84,7 @@ class RunLog:
         pending.requests.extend(requests)
         pending.then.extend(then)
         pending.size_bytes += size_bytes
+        pending.is_proof |= is_proof
 
     def flush(self, wall_at: float) -> list[Effect]:
         """Send the next batch on its way, unless one is. `wall_at` stamps it for people."""
@@ -89,14 +93,18 @@ class RunLog:
         pending = self._in_flight = self._queue.pop(0)
         requests = list(pending.requests)
         self._batch = None
-        if pending.entries:
+        if pending.entries or pending.is_proof:
             token = f"{self.me}/{self.epoch}/{self.next_seq}"
             self._batch = Batch(self.run, self.next_seq, token, tuple(pending.entries), wall_at)
             requests.insert(0, Append(self._batch))
         if requests:
             return [self._asks.ask(Appending(self.run), *requests)]
         self._in_flight = None
-        return pending.then + self.flush(wall_at)
+        return pending.then
+
+    def last_words(self, *requests: Request) -> Ask:
+        """What is to be written once the log has the end of the run; to be given to `add` as what waits for it."""
+        return self._asks.ask(Closing(self.run), *requests)
 
     def answered(self, answers: Sequence[object]) -> tuple[Batch | None, list[Effect]]:
         """The store has performed the batch in flight. Gives the batch if entries were appended, and the effects that
@@ -108,7 +116,15 @@ class RunLog:
         if batch is not None:
             if answers[0] is not True:
                 self.is_lost = True
+                self._forget_asks(pending, *self._queue)
                 self._queue.clear()
                 return None, []
             self.next_seq += 1
         return batch, pending.then
+
+    def _forget_asks(self, *held_back: _Pending) -> None:
+        """Asks that will never be made need no answer."""
+        for pending in held_back:
+            for effect in pending.then:
+                if isinstance(effect, Ask):
+                    self._asks.take(effect.token)

@@ -35,9 +35,14 @@ class PendingProbe:
     """Who was asked to probe, and whether it said that it is cut off from the target; None: it has not answered."""
 
     @property
-    def missed_nack_count(self) -> int:
-        """How many of those who were asked said nothing."""
-        return sum(answer is None for answer in self.nacks.values())
+    def has_asked(self) -> bool:
+        """Whether there is nothing left but to wait for the end."""
+        return self.asks_at == math.inf
+
+    @property
+    def has_missed_nack(self) -> bool:
+        """Whether someone who was asked said nothing."""
+        return None in self.nacks.values()
 
 
 class Probes:
@@ -75,11 +80,14 @@ class Probes:
         """Whether a hint about `target` is being followed up."""
         return any(probe.is_hint and probe.target == target for probe in self._pending.values())
 
-    def ask(self, probe: PendingProbe, helpers: list[NodeId]) -> None:
-        """Note that `helpers` were asked to probe as well."""
+    def ask(self, probe: PendingProbe, helpers: list[NodeId], now: float) -> float:
+        """Note that `helpers` were asked to probe as well; they have the seconds returned, however late this is."""
+        left_s = probe.ends_at - min(now, probe.asks_at)
         probe.asks_at = math.inf
+        probe.ends_at = now + left_s
         probe.nacks = dict.fromkeys(helpers)
         self._deadlines.set(probe.seq, probe.ends_at)
+        return left_s
 
     def acked(self, seq: int, sender: NodeId) -> PendingProbe | None:
         """The probe that an ack from `sender` brings to its end; None: it answers nothing that waits."""

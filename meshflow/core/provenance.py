@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 
 from meshflow.core.dagrun import DagRun
 
+_LAST_INSTANT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+
 
 def instant(at: float) -> datetime:
-    """Wall-clock seconds as the date that the document holds."""
-    return datetime.fromtimestamp(at, UTC)
+    """Wall-clock seconds as the date that the document holds; what no calendar has becomes the nearest it has."""
+    # Other hosts stamp what is shown here, and a clock that is wrong there must not end this node.
+    return datetime.fromtimestamp(min(max(at, 0.0), _LAST_INSTANT), UTC)
 
 
 def dag_provenance(fold: DagRun, queue: str, started_at: float, ended_at: float | None) -> dict[str, object]:
@@ -38,12 +41,12 @@ def dag_provenance(fold: DagRun, queue: str, started_at: float, ended_at: float 
     return log
 
 
-def place(tree: dict[str, object], dotted: str, value: object) -> None:
-    """Put `value` under a name in which dots make levels, as they do everywhere in the document."""
-    *levels, last = dotted.split(".")
-    for level in levels:
+def place(tree: dict[str, object], dotted: str, fields: dict[str, object]) -> None:
+    """Put `fields` under a name in which dots make levels, as they do everywhere in the document. They are left out if
+    a level is taken by a field of another name (a task `a.queue` beside a task `a`)."""
+    for level in dotted.split("."):
         below = tree.setdefault(level, {})
         if not isinstance(below, dict):
             return
         tree = below
-    tree[last] = value
+    tree.update(fields)

@@ -1,12 +1,15 @@
 """One named queue of jobs that wait for a slot: larger priority first, ties first in, first out.
 
-Removal is lazy: a removed job stays in the heap, unreachable, until it surfaces.
+Removal is lazy: a removed job stays in the heap, unreachable, until it surfaces or such jobs outnumber the others.
 """
 
 import heapq
 from dataclasses import dataclass
 
 from meshflow.ids import RunId
+
+_MIN_REMOVED = 64
+"""A heap this small is not worth being cleaned up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +50,9 @@ class JobQueue:
 
     def remove(self, job: Waiting) -> None:
         """Take `job` out, if it is queued."""
-        self._live.pop(job, None)
+        if self._live.pop(job, None) is None:
+            return
+        # Jobs of runs that are stopped again and again, on a queue that nobody serves, must not gather here.
+        if len(self._heap) > 2 * len(self._live) + _MIN_REMOVED:
+            self._heap = [entry for entry in self._heap if self._live.get(entry[2]) == entry[1]]
+            heapq.heapify(self._heap)

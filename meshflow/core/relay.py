@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from meshflow.core.asks import Asks, Locating
 from meshflow.core.dagowner import DagOwner
 from meshflow.core.effects import Effect, Send
+from meshflow.core.keys import attempt_key, caller_of, own_key
 from meshflow.core.messages import Signal, SignalAnswer
-from meshflow.core.records import RunRecord, State, Stop
+from meshflow.core.records import Batch, RunRecord, State, Stop, TaskEnded
 from meshflow.core.requests import LoadRun
 from meshflow.ids import NodeId, dag_run_name
 
+_TROUBLE = (State.FAILED, State.ABORTED)
 _FORWARDED = ("start_dag", "join_dags", "stop_dag", "stop_workflow", "is_dag_completed")
 
 
@@ -40,8 +42,10 @@ class Relay:
         self._asks = asks
         self._resend_s = resend_s
         self._pending: dict[str, _Pending] = {}
-        self._joining: dict[str, int] = {}
-        """`{key: task}` of the calls that wait in `join_dags()`."""
+        self._joining: dict[str, str] = {}
+        """`{key: attempt}` of the calls that wait in `join_dags()`; an attempt by what its keys begin with."""
+        self._is_told_idle = False
+        self._is_trouble_logged = dag.fold.outcome()[0] in _TROUBLE
         self._has_told_trouble = False
         self._has_told_end = False
         self._locate_at = -math.inf
@@ -62,10 +66,13 @@ class Relay:
             return []
         if signal.action not in (*_FORWARDED, "is_dag_stopped"):
             return [Send(sender, SignalAnswer(signal.key, None, f"unknown signal {signal.action!r}"))]
-        if signal.key not in self._pending:
-            self._pending[signal.key] = _Pending(replace(signal, run=self.dag.parent), sender, asked_at=now)
+        pending = self._pending.setdefault(
+            signal.key, _Pending(replace(signal, run=self.dag.parent), sender, asked_at=now)
+        )
+        # A task that runs again asks under the same key as the attempt that was lost.
+        pending.sender = sender
         if signal.action == "join_dags" and signal.arguments.get("names") is None:
-            self._joining[signal.key] = int(signal.key.split("/")[2])
+            self._joining[signal.key] = caller_of(signal.key)
         return []
 
     def answered(self, answer: SignalAnswer) -> list[Effect]:
@@ -96,22 +103,41 @@ class Relay:
         if self.parent_owner == node:
             self.parent_owner = None
 
+    def logged(self, batch: Batch) -> None:
+        """The log has `batch`. Trouble is told only then: a stale owner must not end the workflow run."""
+        ends = [entry for entry in batch.entries if isinstance(entry, TaskEnded) and not entry.retry]
+        self._is_trouble_logged |= any(end.state in _TROUBLE for end in ends)
+
     def flush(self, is_closed: bool, now: float) -> list[Effect]:
         """Tell trouble and the end (once `is_closed`: the log has it), and send what is due."""
         fold = self.dag.fold
         name = dag_run_name(self.dag.run)
         state, reason = fold.outcome()
-        if state in (State.FAILED, State.ABORTED) and not self._has_told_trouble:
+        if self._is_trouble_logged and not self._has_told_trouble:
             self._has_told_trouble = True
-            self._say(f"{self.dag.run}//trouble", "stop_workflow", {"state": state.value, "reason": reason}, now)
+            self._say("trouble", "stop_workflow", {"state": state.value, "reason": reason}, now)
         if is_closed and not self._has_told_end:
             self._has_told_end = True
             end: dict[str, object] = {"name": name, "state": state.value, "reason": reason}
             end |= {"total": fold.total_count, "done": fold.done_count}
-            self._say(f"{self.dag.run}//ended", "dag_ended", end, now)
+            # No task is left that could hear an answer.
+            self._pending = {key: pending for key, pending in self._pending.items() if pending.sender is None}
+            self._joining.clear()
+            self._say("ended", "dag_ended", end, now)
+        self._tell_idle()
         return self._send_due(now)
 
-    def _say(self, key: str, action: str, arguments: dict[str, object], now: float) -> None:
+    def _tell_idle(self) -> None:
+        """Have the joins that wait sent again if the workflow run must know that this dag run became idle, or is no
+        longer so."""
+        is_idle = bool(self._joining) and self._is_idle()
+        if is_idle != self._is_told_idle:
+            self._is_told_idle = is_idle
+            for key in self._joining:
+                self._pending[key].sent_at = -math.inf
+
+    def _say(self, what: str, action: str, arguments: dict[str, object], now: float) -> None:
+        key = own_key(self.dag.run, what)
         self._pending[key] = _Pending(Signal(self.dag.parent, key, action, arguments), None, asked_at=now)
 
     def _send_due(self, now: float) -> list[Effect]:
@@ -122,7 +148,8 @@ class Relay:
         is_late = any(now - pending.asked_at > 3 * self._resend_s for pending in due)
         if (self.parent_owner is None or is_late) and now >= self._locate_at:
             self._locate_at = now + self._resend_s
-            effects.append(self._asks.ask(Locating(self.dag.parent), LoadRun(self.dag.parent)))
+            if not self._asks.is_asking(Locating(self.dag.parent)):
+                effects.append(self._asks.ask(Locating(self.dag.parent), LoadRun(self.dag.parent)))
         if self.parent_owner is None:
             return effects
         for pending in due:
@@ -138,12 +165,15 @@ class Relay:
         if signal.action != "join_dags":
             return signal
         name = dag_run_name(self.dag.run)
-        return replace(signal, arguments={**signal.arguments, "caller": name, "idle": self._is_idle()})
+        return replace(signal, arguments={**signal.arguments, "caller": name, "idle": self._is_told_idle})
 
     def _is_idle(self) -> bool:
+        if len(self.dag.handouts) > len(self._joining):
+            return False
         joining = dict.fromkeys(self._joining.values())
-        tasks = self.dag.handouts.tasks
-        return all(task in joining for task in tasks) and State.QUEUED not in self.dag.fold.states
+        return all(attempt_key(each) in joining for each in self.dag.handouts.attempts) and (
+            State.QUEUED not in self.dag.fold.states
+        )
 
     def deadline(self) -> float:
         """When `flush` is next due without any input."""

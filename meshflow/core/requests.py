@@ -31,7 +31,8 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class CreateRun:
     """Record a run with its blobs and, for a workflow run, its document. Answer: bool, False if the run exists (then
-    nothing is changed). The record becomes visible last, so that a visible run is complete."""
+    nothing is changed); or Refused if a value cannot be stored. The record becomes visible last, so that a visible run
+    is complete. A document that is there already is kept."""
 
     record: RunRecord
     blobs: dict[str, bytes]
@@ -103,7 +104,8 @@ class ReadLog:
 
 @dataclass(frozen=True, slots=True)
 class PutBlob:
-    """Keep bytes under a key of the workflow run `run` (overwrites). Answer: True."""
+    """Keep bytes under a key of the workflow run that `run` is or belongs to (overwrites). Answer: True, or Refused if
+    they are more than the store can hold."""
 
     run: RunId
     key: str
@@ -112,7 +114,7 @@ class PutBlob:
 
 @dataclass(frozen=True, slots=True)
 class GetBlob:
-    """Answer: bytes, or None if there is none."""
+    """Read a blob of the workflow run that `run` is or belongs to. Answer: bytes, or None if there is none."""
 
     run: RunId
     key: str
@@ -120,9 +122,9 @@ class GetBlob:
 
 @dataclass(frozen=True, slots=True)
 class GetField:
-    """Read a dotted key of a section (`meta` or `data`) of a run's document; an empty key is the whole section. Answer:
-    `(True, value)`, `(False, None)` if the key is missing, or Refused if there is no document or the path leads through
-    a list or a scalar."""
+    """Read a dotted key of a section (`meta` or `data`) of the document of the workflow run that `run` is or belongs
+    to; an empty key is the whole section. Answer: `(True, value)`, `(False, None)` if the key is missing, or Refused if
+    there is no document or the path leads through a list or a scalar."""
 
     run: RunId
     section: str
@@ -132,7 +134,7 @@ class GetField:
 @dataclass(frozen=True, slots=True)
 class SetFields:
     """Set dotted keys to native values, making levels between. Answer: bool, False if there is no document; or Refused
-    (nothing set) if a path leads through a list or a scalar."""
+    (nothing set) if a path leads through a list or a scalar, keys overlap (`a` and `a.b`), or a value is not native."""
 
     run: RunId
     section: str
@@ -142,7 +144,8 @@ class SetFields:
 @dataclass(frozen=True, slots=True)
 class ExtendField:
     """Append values to the list at a dotted key, atomically, making it if missing. Answer: bool, False if there is no
-    document; or Refused if the target is not a list. A token that was seen lately answers True and changes nothing."""
+    document; or Refused if the target is not a list. A token that was seen lately answers True and changes nothing;
+    without values nothing is changed."""
 
     run: RunId
     section: str
@@ -154,7 +157,7 @@ class ExtendField:
 @dataclass(frozen=True, slots=True)
 class RemoveDocument:
     """Remove a workflow run's document and the values its tasks passed on (blobs under `value/`). Record, log, output
-    and definitions stay. Answer: bool, False if there was no document."""
+    and definitions stay. Answer: bool, False if there was no document, or `run` is a dag run."""
 
     run: RunId
 
@@ -211,7 +214,8 @@ class ListNodes:
 
 @dataclass(frozen=True, slots=True)
 class RemoveRun:
-    """Remove a workflow run and all that belongs to it: dag runs, logs, blobs, document, output. Answer: bool."""
+    """Remove a workflow run and all that belongs to it: dag runs, logs, blobs, document, output. Answer: bool, False if
+    there is none, or `run` is a dag run."""
 
     run: RunId
 

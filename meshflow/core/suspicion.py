@@ -1,13 +1,13 @@
 """How long a suspect has to refute, and who accuses it.
 
 A suspicion starts with its longest time and comes down to its shortest with each independent confirmation: one
-accuser may be wrong because it is slow itself, several are not. When enough members say that their connections to
-the suspect broke as well, a short time is left: a process that died takes all its connections with it.
+accuser may be wrong because it is slow itself, several are not. When two members say that their connections to the
+suspect broke as well, a short time is left: a process that died takes all its connections with it.
 
 Invariants:
 1. A confirmation never prolongs a suspicion.
 2. An accuser counts once, however often it is heard.
-3. At most `MAX_ACCUSERS` are kept, whatever peers send.
+3. At most the confirmations wanted, the first accuser and a quorum of the cut off are kept, whatever peers send.
 
 Source: Lifeguard (arXiv 1707.00788), LHA-Suspicion; the cut by broken connections is ours.
 """
@@ -20,8 +20,11 @@ from meshflow.core.deadlines import Deadlines
 from meshflow.core.membership_settings import MembershipSettings
 from meshflow.ids import NodeId
 
-MAX_ACCUSERS = 32
-"""Twice the most confirmations that make sense, since those who were cut off are counted apart."""
+MAX_CONFIRMATIONS = 16
+"""More than make sense; bounds what is kept and sent of a case."""
+
+CUT_OFF_QUORUM = 2
+"""So many broken connections end a suspicion early: one may be the fault of its own end."""
 
 
 def suspicion_s(confirmations: int, wanted: int, shortest_s: float, longest_s: float) -> float:
@@ -42,10 +45,12 @@ class Suspicion:
     """Confirmations beside the first accuser that bring the shortest time."""
     shortest_s: float
     longest_s: float
+    quorum: int = CUT_OFF_QUORUM
+    """Accusers that were cut off which make it certain enough that the suspect's process is gone."""
     accusers: dict[NodeId, bool] = field(default_factory=dict)
     """Who accuses, and whether its connection to the suspect broke as well."""
     cut_off_at: float = math.inf
-    """When so many accusers were cut off that the suspect's process must be gone."""
+    """When the quorum was reached."""
 
     @property
     def cut_off_count(self) -> int:
@@ -53,19 +58,23 @@ class Suspicion:
         return sum(self.accusers.values())
 
     def can_learn(self, is_cut_off: bool) -> bool:
-        """Whether a further accuser could change anything: only those confirmations count that are wanted, and beyond
-        them what tells of a broken connection."""
-        wanted = self.wanted
-        return len(self.accusers) <= wanted or (is_cut_off and self.cut_off_count <= wanted)
+        """Whether a further accuser could change anything."""
+        return len(self.accusers) <= self.wanted or (is_cut_off and self.cut_off_count < self.quorum)
 
-    def add(self, accuser: NodeId, is_cut_off: bool, now: float) -> bool:
+    def add(self, accuser: NodeId, is_cut_off: bool) -> bool:
         """Hear `accuser`. Whether this is news."""
         known = self.accusers.get(accuser)
-        if known or known == is_cut_off or not self.can_learn(is_cut_off) or len(self.accusers) >= MAX_ACCUSERS:
+        if known or known == is_cut_off or not self.can_learn(is_cut_off):
             return False
         self.accusers[accuser] = is_cut_off
-        if self.cut_off_at == math.inf and self.cut_off_count > self.wanted:
-            self.cut_off_at = now
+        return True
+
+    def count_cut_off(self, quorum: int, now: float) -> bool:
+        """See whether those who were cut off are enough, where `quorum` of them would be now. Whether this is news."""
+        self.quorum = min(self.quorum, quorum)
+        if self.cut_off_at < math.inf or self.cut_off_count < self.quorum:
+            return False
+        self.cut_off_at = now
         return True
 
     def ends_at(self, hint_suspicion_s: float) -> float:
@@ -89,31 +98,39 @@ class Suspicions:
         """The case against `suspect`, or None if it is not suspected."""
         return self._cases.get(suspect)
 
+    def suspects(self) -> list[NodeId]:
+        """Against whom there is a case, oldest first."""
+        return list(self._cases)
+
     def start(self, suspect: NodeId, incarnation: int, member_count: int, now: float) -> None:
         """Open a case, without accusers so far, in a mesh of `member_count` living members."""
         settings = self._settings
         shortest_s = settings.suspicion_mult * max(1.0, math.log10(member_count)) * settings.probe_interval_s
         longest_s = shortest_s * settings.suspicion_max_mult
         # Neither the suspect nor the first accuser can confirm.
-        wanted = max(0, min(settings.confirmations, MAX_ACCUSERS // 2 - 1, member_count - 2))
+        wanted = max(0, min(settings.confirmations, MAX_CONFIRMATIONS, member_count - 2))
         if not settings.has_lifeguard:
             longest_s, wanted = shortest_s, 0
         self._cases[suspect] = Suspicion(incarnation, now, wanted, shortest_s, longest_s)
 
-    def accuse(self, suspect: NodeId, accusers: Iterable[tuple[NodeId, bool]], now: float) -> bool:
-        """Add accusers to an open case, each with whether it was cut off. Whether any was news."""
+    def accuse(self, suspect: NodeId, accusers: Iterable[tuple[NodeId, bool]], quorum: int, now: float) -> bool:
+        """Add accusers to an open case, each with whether it was cut off, of whom `quorum` are enough. Whether anything
+        was news."""
         case = self._cases[suspect]
         is_news = False
         for accuser, is_cut_off in accusers:
-            is_news |= case.add(accuser, is_cut_off, now)
+            is_news |= case.add(accuser, is_cut_off)
+        is_news |= case.count_cut_off(quorum, now)
         if is_news:
             self._deadlines.set(suspect, case.ends_at(self._settings.hint_suspicion_s))
         return is_news
 
     def prolong(self, suspect: NodeId, now: float) -> None:
-        """Give `suspect` its time once more: it is alive to us, but has not refuted."""
+        """Give `suspect` its time once more: it is alive to us, but has not refuted. Broken connections prove nothing
+        any more."""
         case = self._cases[suspect]
         case.started_at, case.cut_off_at = now, math.inf
+        case.accusers = dict.fromkeys(case.accusers, False)
         self._deadlines.set(suspect, case.ends_at(self._settings.hint_suspicion_s))
 
     def drop(self, suspect: NodeId) -> None:

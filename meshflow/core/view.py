@@ -86,9 +86,9 @@ class View:
             self._living = [member for member in self.members.values() if is_living(member)]
         return self._living
 
-    def tombstones(self) -> list[NodeId]:
-        """The dead and the departed, in the order in which they went."""
-        return list(self._buried_at)
+    def dead(self) -> list[NodeId]:
+        """The dead that are remembered, without those who left, in the order in which they died."""
+        return [member for member in self._buried_at if self.members[member].status is Status.DEAD]
 
     def oldest_tombstone(self) -> NodeId | None:
         """Who has been dead or gone for longest; None: nobody is."""
@@ -133,13 +133,16 @@ class View:
                 self._mix(member, 1)
         return tuple(self._digests)
 
-    def differing(self, digests: tuple[int, ...]) -> list[Member]:
-        """All members, gone ones included, in the parts where this view differs from one with these digests."""
+    def differing(self, digests: tuple[int, ...]) -> list[int]:
+        """The parts in which this view differs from one with these digests; all, if they are not as many as ours."""
         mine = self.digests()
-        if len(digests) != DIGEST_PARTS:
-            return list(self.members.values())
-        parts = {part for part in range(DIGEST_PARTS) if mine[part] != digests[part]}
-        return [member for member in self.members.values() if part_of(member.id) in parts] if parts else []
+        comparable = len(digests) == DIGEST_PARTS
+        return [part for part in range(DIGEST_PARTS) if not comparable or mine[part] != digests[part]]
+
+    def in_parts(self, parts: list[int]) -> list[Member]:
+        """All members in these parts, the dead and the gone included."""
+        wanted = dict.fromkeys(parts)
+        return [member for member in self.members.values() if part_of(member.id) in wanted]
 
     def _count(self, record: Member | None, sign: int) -> None:
         if record is not None and is_living(record):

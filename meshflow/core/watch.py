@@ -9,6 +9,8 @@ from meshflow.core.requests import WriteOutput
 from meshflow.ids import NodeId, RunId, workflow_of
 
 _MAX_WATCHES = 1_000
+_MAX_SECONDS = 600.0
+"""Who wants to see more renews the watch; one that is forgotten must end."""
 
 
 class Watchers:
@@ -20,8 +22,8 @@ class Watchers:
     def watch(self, peer: NodeId, run: RunId, seconds: float, now: float) -> None:
         """`peer` wants to see workflow run `run` for the next `seconds`."""
         self._until = {key: until for key, until in self._until.items() if until > now}
-        if len(self._until) < _MAX_WATCHES:
-            self._until[(peer, run)] = now + seconds
+        if (peer, run) in self._until or len(self._until) < _MAX_WATCHES:
+            self._until[(peer, run)] = now + min(seconds, _MAX_SECONDS)
 
     def forget(self, peer: NodeId) -> None:
         """`peer` is gone."""

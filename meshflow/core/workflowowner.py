@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from meshflow.core.asks import Asks, Closing, Creating
 from meshflow.core.effects import Effect, Send
 from meshflow.core.messages import Owned, RunOpen, Signal, SignalAnswer
+from meshflow.core.outcome import is_outcome
 from meshflow.core.ownership import RunLog
 from meshflow.core.provenance import instant
 from meshflow.core.records import DagEnded, DagStarted, Noted, RunEnded, RunRecord, State, Stop, StopAsked
 from meshflow.core.requests import AskStop, CreateRun, RemoveDocument, SetFields, UpdateRun
 from meshflow.core.workflowrun import WorkflowRun
 from meshflow.ids import NodeId, RunId, dag_run_id
+
+_ENTRY_BYTES = 128
+"""What an entry weighs beside its texts and data, roughly; only bounds the size of a batch."""
 
 
 @dataclass(slots=True)
@@ -36,8 +40,6 @@ class WorkflowOwner:
         self.run = record.run
         self.fold = fold
         self.log = log
-        self.is_closed = False
-        """Whether the final record is in the store: nothing is left to do."""
         self._record = record
         self._asks = asks
         self._joins: dict[str, _Join] = {}
@@ -45,6 +47,7 @@ class WorkflowOwner:
         self._created: dict[str, None] = {}
         self._dag_owners: dict[str, NodeId] = {}
         self._is_ending = False
+        self._started_at = record.started_at if record.started_at is not None else record.created_at
         self._ended_at = math.nan
 
     # --- taking charge ---
@@ -54,23 +57,22 @@ class WorkflowOwner:
         effects: list[Effect] = []
         if is_takeover:
             effects += [Send(member, Owned(self.run, self.log.epoch)) for member in members]
-        else:
-            self.log.add(requests=[SetFields(self.run, "meta", {"start_time": instant(wall_at)})])
+        self.log.add(requests=[SetFields(self.run, "meta", {"start_time": instant(self._started_at)})])
         if self._record.stop is not Stop.NONE:
             effects += self.ask_stop(self._record.stop, self._record.stop_reason)
-        for name in self.fold.open_dags:
-            effects.append(self._create(name))
+        effects += [self._create(name, wall_at) for name in self.fold.open_dags]
         for started in self.fold.missing_autostart():
-            self._start(started)
-        if not self.fold.dags:
+            self._start(started, wall_at)
+        if not self.fold.spec.autostart:
             self.log.add(Noted(f"workflow {self.fold.spec.name!r} has no dag that starts by itself"))
         return effects
 
-    def _start(self, started: DagStarted) -> None:
+    def _start(self, started: DagStarted, wall_at: float) -> None:
         self.fold.apply(started)
-        self.log.add(started, then=[self._create(started.name)], size_bytes=256)
+        size_bytes = _ENTRY_BYTES + (len(started.data.inline) if started.data is not None else 0)
+        self.log.add(started, then=[self._create(started.name, wall_at)], size_bytes=size_bytes)
 
-    def _create(self, name: str) -> Effect:
+    def _create(self, name: str, wall_at: float) -> Effect:
         """The dag run's record; asking for it twice is harmless."""
         started = self.fold.dags[name]
         record = RunRecord(
@@ -79,7 +81,7 @@ class WorkflowOwner:
             workflow=self._record.workflow,
             queue=self.fold.queue_of(name),
             parent=self.run,
-            created_at=self._record.created_at,
+            created_at=wall_at,
             data=started.data,
         )
         if self.fold.stop is not Stop.NONE:
@@ -87,96 +89,118 @@ class WorkflowOwner:
             return self._asks.ask(Creating(self.run, name), CreateRun(record, {}), ask)
         return self._asks.ask(Creating(self.run, name), CreateRun(record, {}))
 
-    def created(self, name: str) -> None:
-        """The record of dag run `name` exists."""
+    def created(self, name: str) -> list[Effect]:
+        """The record of dag run `name` exists, and what it is to be told is in it; its owner, or who will claim it, is
+        told to look."""
+        if not self.fold.is_open(name):
+            return []
+        is_first = name not in self._created
         self._created[name] = None
+        if is_first and self.fold.stop is not Stop.NONE:
+            # The stop may have come when the record was under way.
+            return [self._ask_stop_of(name)]
+        return self._hint(name)
 
     # --- signals ---
 
-    def signal(self, sender: NodeId, signal: Signal) -> list[Effect]:
+    def signal(self, sender: NodeId, signal: Signal, wall_at: float) -> list[Effect]:
         """Answer a signal of a dag run, now, when it is logged, or when its dags have ended."""
         arguments = signal.arguments
         match signal.action:
             case "start_dag":
-                self._start_dag(sender, signal)
+                self._start_dag(sender, signal, wall_at)
+                return []
             case "join_dags":
                 return self._join(sender, signal)
             case "dag_ended":
-                self._dag_ended(sender, signal)
+                return self._dag_ended(sender, signal)
             case "stop_workflow":
-                state = State(str(arguments.get("state", State.ABORTED.value)))
-                reason = str(arguments.get("reason", "a task asked the workflow to stop"))
-                effects = self.stop_in(Stop.STOP, state, reason)
-                self.log.add(then=[Send(sender, SignalAnswer(signal.key, {}))])
-                return effects
+                return self._stop_workflow(sender, signal)
             case "stop_dag":
                 return self._stop_dag(str(arguments.get("name", "")), sender, signal.key)
             case "is_dag_completed":
                 name = str(arguments.get("name", ""))
-                is_completed = name in self.fold.ends
-                return [Send(sender, SignalAnswer(signal.key, {"is_completed": is_completed}))]
+                answer = SignalAnswer(signal.key, {"is_completed": not self.fold.is_open(name)})
+                return [Send(sender, answer)] if name in self.fold.dags else self._answer(sender, answer)
             case "is_dag_stopped":
-                name = str(arguments.get("dag_name", ""))
-                end = self.fold.ends.get(name)
+                end = self.fold.ends.get(str(arguments.get("dag_name", "")))
                 is_stopped = end is not None and end.state is not State.COMPLETED
                 return [Send(sender, SignalAnswer(signal.key, {"is_stopped": is_stopped}))]
             case _:
                 return [Send(sender, SignalAnswer(signal.key, None, f"unknown signal {signal.action!r}"))]
-        return []
 
-    def _start_dag(self, sender: NodeId, signal: Signal) -> None:
+    def _start_dag(self, sender: NodeId, signal: Signal, wall_at: float) -> None:
         outcome = self.fold.start_dag(str(signal.arguments.get("name", "")), signal.key, signal.data)
         if isinstance(outcome, str):
             answer = SignalAnswer(signal.key, {"dag_name": None}, outcome)
         else:
             answer = SignalAnswer(signal.key, {"dag_name": outcome.name})
             if outcome.name not in self.fold.dags:
-                self._start(outcome)
-        self.log.add(then=[Send(sender, answer)])
+                self._start(outcome, wall_at)
+        self._answer(sender, answer)
+
+    def _answer(self, sender: NodeId, answer: SignalAnswer) -> list[Effect]:
+        """Answer if this node is still the owner: a stale one does not know of the latest dag runs."""
+        self.log.add(then=[Send(sender, answer)], is_proof=True)
+        return []
 
     def _join(self, sender: NodeId, signal: Signal) -> list[Effect]:
         caller = str(signal.arguments.get("caller", ""))
+        if not self.fold.is_open(caller):
+            # Waits end with the run that waits.
+            return self._answer(sender, SignalAnswer(signal.key, {}))
         names = signal.arguments.get("names")
         wanted = tuple(str(name) for name in names) if isinstance(names, list | tuple) else None
         self._joins[signal.key] = _Join(sender, signal.key, caller, wanted)
         self._idle.pop(caller, None)
         if signal.arguments.get("idle") is True:
             self._idle[caller] = None
-        return self._answer_joins()
+        self._answer_joins()
+        return []
 
-    def _answer_joins(self) -> list[Effect]:
-        idle = tuple(self._idle)
-        met = [join for join in self._joins.values() if self.fold.is_joined(join.caller, join.names, idle)]
+    def _answer_joins(self) -> None:
+        met = [join for join in self._joins.values() if self.fold.is_joined(join.caller, join.names, self._idle)]
         for join in met:
             del self._joins[join.key]
             self._idle.pop(join.caller, None)
-        return [Send(join.sender, SignalAnswer(join.key, {})) for join in met]
+            self._answer(join.sender, SignalAnswer(join.key, {}))
 
-    def _dag_ended(self, sender: NodeId, signal: Signal) -> None:
+    def _stop_workflow(self, sender: NodeId, signal: Signal) -> list[Effect]:
+        state = _outcome(signal.arguments.get("state", State.ABORTED.value))
+        if state is None:
+            return [Send(sender, SignalAnswer(signal.key, None, _no_outcome(signal)))]
+        reason = str(signal.arguments.get("reason", "a task asked the workflow to stop"))
+        effects = self.stop_in(Stop.STOP, state, reason)
+        self.log.add(then=[Send(sender, SignalAnswer(signal.key, {}))])
+        return effects
+
+    def _dag_ended(self, sender: NodeId, signal: Signal) -> list[Effect]:
         arguments = signal.arguments
-        self.dag_ended(
-            str(arguments.get("name", "")),
-            State(str(arguments.get("state", State.COMPLETED.value))),
-            str(arguments.get("reason", "")),
-            _int(arguments.get("total")),
-            _int(arguments.get("done")),
-        )
-        self.log.add(then=[Send(sender, SignalAnswer(signal.key, {})), *self._answer_joins()])
+        state = _outcome(arguments.get("state"))
+        if state is None:
+            return [Send(sender, SignalAnswer(signal.key, None, _no_outcome(signal)))]
+        name, reason = str(arguments.get("name", "")), str(arguments.get("reason", ""))
+        self.dag_ended(name, state, reason, _int(arguments.get("total")), _int(arguments.get("done")))
+        return self._answer(sender, SignalAnswer(signal.key, {}))
 
     def dag_ended(self, name: str, state: State, reason: str, total: int, done: int) -> None:
         """A dag run has ended, as its owner or its record says; the second to say so changes nothing."""
-        if name not in self.fold.dags or name in self.fold.ends:
+        if not self.fold.is_open(name):
             return
         self._idle.pop(name, None)
+        self._created.pop(name, None)
+        self._dag_owners.pop(name, None)
         entry = DagEnded(name, state, reason, total, done)
         self.fold.apply(entry)
-        self.log.add(entry, then=self._answer_joins(), size_bytes=128 + len(reason))
+        self.log.add(entry, size_bytes=_ENTRY_BYTES + len(reason))
+        self._answer_joins()
         if state in (State.FAILED, State.ABORTED):
             self.log.add(then=self.stop_in(Stop.STOP, state, reason))
 
     def dag_owned(self, name: str, owner: NodeId) -> None:
         """`owner` drives dag run `name`."""
-        self._dag_owners[name] = owner
+        if self.fold.is_open(name):
+            self._dag_owners[name] = owner
 
     def missing_dags(self, open_runs: dict[RunId, None]) -> tuple[str, ...]:
         """Dag runs that this log has open, but that are not among the open runs of the store: they have ended
@@ -195,34 +219,33 @@ class WorkflowOwner:
 
     def stop_in(self, stop: Stop, state: State, reason: str) -> list[Effect]:
         """End early in `state`, unless it is ending in a graver one. Open dag runs are stopped too."""
+        if self.fold.ended is not None:
+            return []
         before = (self.fold.stop, self.fold.end_state)
         entry = StopAsked(stop, state, reason)
         self.fold.apply(entry)
-        if (self.fold.stop, self.fold.end_state) == before or self.fold.ended is not None:
+        if (self.fold.stop, self.fold.end_state) == before:
             return []
-        self.log.add(entry, size_bytes=len(reason) + 64)
-        asks = [self._ask_stop_of(name) for name in self.fold.open_dags if name in self._created]
-        return [effect for effects in asks for effect in effects]
+        self.log.add(entry, size_bytes=len(reason) + _ENTRY_BYTES)
+        return [self._ask_stop_of(name) for name in self.fold.open_dags if name in self._created]
 
     def _stop_reason(self) -> str:
         return self.fold.reason or "the workflow was stopped"
 
-    def _ask_stop_of(self, name: str) -> list[Effect]:
-        run = dag_run_id(self.run, name)
-        stop = self.fold.stop if self.fold.stop is not Stop.NONE else Stop.STOP
-        return [self._asks.ask(Creating(self.run, name), AskStop(run, stop, self._stop_reason()))]
+    def _ask_stop_of(self, name: str) -> Effect:
+        request = AskStop(dag_run_id(self.run, name), self.fold.stop, self._stop_reason())
+        return self._asks.ask(Creating(self.run, name), request)
 
     def _stop_dag(self, name: str, sender: NodeId, key: str) -> list[Effect]:
         answer = Send(sender, SignalAnswer(key, {}))
-        if name not in self.fold.dags or name in self.fold.ends:
+        if not self.fold.is_open(name):
             return [answer]
         request = AskStop(dag_run_id(self.run, name), Stop.STOP, "a task asked this dag run to stop")
-        return [self._asks.ask(Creating(self.run, name), request), *self.hint(name), answer]
+        return [self._asks.ask(Creating(self.run, name), request), answer]
 
-    def hint(self, name: str) -> list[Effect]:
-        """Tell the owner of dag run `name`, if it is known, to look at its record."""
-        owner = self._dag_owners.get(name)
-        return [Send(owner, RunOpen(dag_run_id(self.run, name)))] if owner is not None else []
+    def _hint(self, name: str) -> list[Effect]:
+        """Tell the owner of dag run `name` to look at its record; one that is not known is found by looking here."""
+        return [Send(self._dag_owners.get(name, self.log.me), RunOpen(dag_run_id(self.run, name)))]
 
     def closing(self) -> Effect:
         """What remains to be done once the end is in the log: the document goes, the record becomes final."""
@@ -240,8 +263,8 @@ class WorkflowOwner:
         )
         if self.fold.spec.clear_data_store:
             return self._asks.ask(Closing(self.run), RemoveDocument(self.run), final)
-        started_at = self._record.started_at or self._record.created_at
-        times: dict[str, object] = {"end_time": instant(self._ended_at), "duration": self._ended_at - started_at}
+        duration_s = self._ended_at - self._started_at
+        times: dict[str, object] = {"end_time": instant(self._ended_at), "duration": duration_s}
         return self._asks.ask(Closing(self.run), SetFields(self.run, "meta", times), final)
 
     def flush(self, wall_at: float) -> list[Effect]:
@@ -253,6 +276,15 @@ class WorkflowOwner:
             self.fold.apply(entry)
             self.log.add(entry, then=[self.closing()])
         return self.log.flush(wall_at)
+
+
+def _outcome(value: object) -> State | None:
+    """The state of that name, or None if no run can end in such a state."""
+    return next((state for state in State if state.value == value and is_outcome(state)), None)
+
+
+def _no_outcome(signal: Signal) -> str:
+    return f"{signal.action} names the state {signal.arguments.get('state')!r}, in which no run can end"
 
 
 def _int(value: object) -> int:

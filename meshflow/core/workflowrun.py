@@ -11,11 +11,27 @@ Source: the behaviour of Lightflow 1.11 (spec/lightflow.md 2.3, 2.4, 2.9), with 
 only wait for each other do not wait for ever.
 """
 
-from meshflow.core.graph import WorkflowSpec
-from meshflow.core.records import DagEnded, DagStarted, Entry, RunEnded, State, Stop, StopAsked, Value
+from collections.abc import Container
+from dataclasses import replace
+from typing import assert_never
 
-_RANK = {State.COMPLETED: 0, State.STOPPED: 1, State.CANCELLED: 2, State.ABORTED: 3, State.FAILED: 4}
-"""Which of several reasons to end early names the outcome: the gravest."""
+from meshflow.core.graph import WorkflowSpec
+from meshflow.core.outcome import is_graver
+from meshflow.core.records import (
+    Claimed,
+    DagEnded,
+    DagStarted,
+    Entry,
+    Noted,
+    RunEnded,
+    State,
+    Stop,
+    StopAsked,
+    TaskEnded,
+    TasksQueued,
+    TaskStarted,
+    Value,
+)
 
 
 class WorkflowRun:
@@ -24,24 +40,29 @@ class WorkflowRun:
     def __init__(self, spec: WorkflowSpec) -> None:
         self.spec = spec
         self.dags: dict[str, DagStarted] = {}
-        """`{dag run name: how it was started}`, in order of their start."""
+        """`{dag run name: how it was started}`, in order of their start; without the data once it has ended."""
         self.ends: dict[str, DagEnded] = {}
         self.stop = Stop.NONE
         self.end_state = State.COMPLETED
         self.reason = ""
         self.ended: State | None = None
+        self._open: dict[str, None] = {}
         self._by_key: dict[str, str] = {}
         self._counts: dict[str, int] = {}
 
     @property
     def open_dags(self) -> tuple[str, ...]:
         """Names of the dag runs that have not ended, in order of their start."""
-        return tuple(name for name in self.dags if name not in self.ends)
+        return tuple(self._open)
+
+    def is_open(self, name: str) -> bool:
+        """Whether there is a dag run of that name that has not ended."""
+        return name in self._open
 
     @property
     def is_done(self) -> bool:
         """Whether no dag run is open, so that the run can be ended."""
-        return len(self.ends) == len(self.dags)
+        return not self._open
 
     def outcome(self) -> tuple[State, str]:
         """The final state the run has, or would have if it ended now, and the reason."""
@@ -70,12 +91,12 @@ class WorkflowRun:
             return ""
         return DagStarted(f"{dag}:{self._counts.get(dag, 0) + 1}", dag, key, data)
 
-    def is_joined(self, caller: str, names: tuple[str, ...] | None, idle: tuple[str, ...]) -> bool:
+    def is_joined(self, caller: str, names: tuple[str, ...] | None, idle: Container[str]) -> bool:
         """Whether a `join_dags(names)` of the dag run `caller` may return: none of `names` is open. None means all but
         the caller and those in `idle`, whose tasks all wait in such a join themselves."""
         if names is not None:
-            return all(name in self.ends or name not in self.dags for name in names)
-        return all(name == caller or name in idle for name in self.open_dags)
+            return not any(name in self._open for name in names)
+        return all(name == caller or name in idle for name in self._open)
 
     def apply(self, entry: Entry) -> None:
         """Fold one entry of the log; the entries that only dag runs have change nothing."""
@@ -85,18 +106,24 @@ class WorkflowRun:
                     self._counts[dag] = self._counts.get(dag, 0) + 1
                     self._by_key[key] = name
                     self.dags[name] = entry
+                    self._open[name] = None
             case DagEnded(name=name):
-                if name in self.dags:
-                    self.ends.setdefault(name, entry)
+                if name in self._open:
+                    del self._open[name]
+                    self.ends[name] = entry
+                    # Runs that start a dag per event go on for days: what was given to each must not stay.
+                    self.dags[name] = replace(self.dags[name], data=None)
             case StopAsked(stop=stop, state=state, reason=reason):
                 self._ask_stop(stop, state, reason)
             case RunEnded(state=state, reason=reason):
                 self.ended, self.end_state, self.reason = state, state, reason
-            case _:
+            case Claimed() | Noted() | TasksQueued() | TaskStarted() | TaskEnded():
                 pass
+            case _:
+                assert_never(entry)
 
     def _ask_stop(self, stop: Stop, state: State, reason: str) -> None:
         if self.stop is not Stop.CANCEL:
             self.stop = stop
-        if _RANK[state] > _RANK[self.end_state]:
+        if is_graver(state, self.end_state):
             self.end_state, self.reason = state, reason

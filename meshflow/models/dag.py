@@ -159,16 +159,17 @@ class Dag:
                 name=task.name,
                 queue=task.queue,
                 payload=digest,
-                force_run=task.has_to_run,
-                propagate_skip=task.propagate_skip,
-                retries=task.retries,
-                retry_delay_s=task.retry_delay,
-                backoff=task.backoff,
-                timeout_s=task.timeout,
-                priority=task.priority,
-                at_most_once=task.at_most_once,
+                force_run=bool(task.has_to_run),
+                propagate_skip=bool(task.propagate_skip),
+                retries=options.retries,
+                retry_delay_s=options.retry_delay,
+                backoff=options.backoff,
+                timeout_s=options.timeout,
+                priority=options.priority,
+                at_most_once=bool(options.at_most_once),
             )
             for task, digest in zip(graph.tasks, digests, strict=True)
+            for options in (task.job_options,)
         )
         return DagSpec(self._name, self._autostart, self._queue, tasks, graph.edges)
 

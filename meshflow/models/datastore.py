@@ -62,7 +62,7 @@ class DataStoreDocument:
         Raises:
             DataStoreDecodeUnknownType: the value cannot be read here.
         """
-        match self._store(GetField(self._run, section, _checked(key))):
+        match self._store(GetField(self._run, _name_of(section), _checked(key))):
             case (True, value):
                 return decode(value, key)
             case (False, _):
@@ -76,7 +76,7 @@ class DataStoreDocument:
         Raises:
             DataStoreValueError: the value, or one within it, cannot be pickled.
         """
-        answer = self._store(SetFields(self._run, section, {_checked(key): encode(value, key)}))
+        answer = self._store(SetFields(self._run, _name_of(section), {_checked(key): encode(value, key)}))
         return _accepted(key, answer)
 
     def push(self, key: str, value: Any, *, section: DataStoreDocumentSection = DataStoreDocumentSection.Data) -> bool:
@@ -99,7 +99,7 @@ class DataStoreDocument:
     def _append(self, key: str, values: list[Any], section: DataStoreDocumentSection) -> bool:
         encoded = tuple(encode(value, key) for value in values)
         token = urandom(_TOKEN_BYTES).hex()
-        return _accepted(key, self._store(ExtendField(self._run, section, _checked(key), encoded, token)))
+        return _accepted(key, self._store(ExtendField(self._run, _name_of(section), _checked(key), encoded, token)))
 
 
 def encode(value: object, key: str) -> object:
@@ -193,6 +193,11 @@ def _unpickle(data: bytes, key: str) -> Any:
         raise DataStoreDecodeUnknownType(
             f"the value at {key!r} cannot be read here: {type(exc).__name__}: {exc}"
         ) from exc
+
+
+def _name_of(section: str) -> str:
+    # Lightflow's sections were plain texts, so those are taken too.
+    return DataStoreDocumentSection(section).value
 
 
 def _checked(key: str) -> str:

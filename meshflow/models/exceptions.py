@@ -15,7 +15,6 @@ from meshflow.errors import (
     DirectedAcyclicGraphUndefined,
     EventTypeUnknown,
     JobEventTypeUnsupported,
-    JobStatInvalid,
     MeshflowError,
     RequestActionUnknown,
     RequestFailed,
@@ -53,6 +52,10 @@ class DataStoreIDExists(StoreError):
 
 class DataStoreIDInvalid(StoreError):
     """Never raised, as in Lightflow."""
+
+
+class JobStatInvalid(UsageError):
+    """Never raised: what describes a job always has its id."""
 
 
 __all__ = [

@@ -3,23 +3,25 @@
 Nodes never open what is made here; the process that runs a task does.
 
 A task is pickled on its own, without the functions and classes it uses: these are pickled once for all tasks that use
-the same ones. Tasks and code travel in *bundles*, `(code, {task name: task})`, each self-contained and about 64 KiB
-large, so that ten thousand tasks with one callback cost ten thousand small pickles, one pickle of the callback, and a
-few dozen payloads.
+the same ones. Tasks and code travel in *bundles*, `(Python version, code, {task name: task})`, each self-contained and
+about 64 KiB large, so that ten thousand tasks with one callback cost ten thousand small pickles, one pickle of the
+callback, and a few dozen payloads.
 
 Invariants:
 1. A bundle and a task's name are all that is needed to make the task again.
-2. Making a task twice gives two tasks that share nothing, not even the globals of their functions.
+2. Making a task twice gives two tasks that share nothing but classes, not even the globals of their functions. Of a
+   class there is one per process, also if data brings it along, so that `isinstance` means what it should.
 3. What a script defines is shipped by value, what is installed by reference: this is cloudpickle's rule, since
-   `workflow.py` takes a loaded script and its neighbours out of `sys.modules`.
+   `script.py` takes a loaded script and its neighbours out of `sys.modules`.
 """
 
 import inspect
 import io
 import pickle
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -33,7 +35,12 @@ MAX_PAYLOAD_BYTES = 512 * 1024 * 1024
 still hold a few times over. Larger data belongs into files or the data store."""
 
 _PROTOCOL = 5
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The byte code in a pickled function is that of one Python version."""
 _DIGEST_BYTES = 16
+_NOT_SHIPPED = ("__builtins__", "__cached__", "__loader__", "__path__", "__spec__")
+"""How a module was found is of no use elsewhere."""
+
 _BUNDLE_BYTES = 64 * 1024
 """Raising it means fewer payloads to store but more bytes that a node is sent for the first task of a bundle."""
 
@@ -46,7 +53,7 @@ def dumps(value: object, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
     """
     what = f"a value of type {type(value).__name__}"
     try:
-        data: bytes = cloudpickle.dumps(value, protocol=_PROTOCOL)
+        data = _dump(_Pickler, value)
     except Exception as exc:  # A user's __reduce__ may raise anything.
         raise PickleFailed(what, _reason(exc)) from exc
     _check_size(what, len(data), max_bytes)
@@ -87,7 +94,7 @@ def pack_tasks(tasks: Sequence[Named], *, max_bytes: int = MAX_PAYLOAD_BYTES) ->
     for code, group in _by_code(tasks):
         shared = _dump_code(code, group[0][0])
         for members in _chunks(group, len(shared), max_bytes):
-            bundle = pickle.dumps((shared, members), protocol=_PROTOCOL)
+            bundle = pickle.dumps((_PYTHON, shared, members), protocol=_PROTOCOL)
             digest = blake2b(bundle, digest_size=_DIGEST_BYTES).hexdigest()
             bundles[digest] = bundle
             digests.update(dict.fromkeys(members, digest))
@@ -103,9 +110,10 @@ class Bundle:
     """Tasks as `pack_tasks` packed them. Keeping it saves some of the work for the next task of the same digest."""
 
     def __init__(self, data: bytes) -> None:
+        self._python: str
         self._code: bytes
         self._tasks: dict[str, bytes]
-        self._code, self._tasks = pickle.loads(data)
+        self._python, self._code, self._tasks = pickle.loads(data)
 
     def task(self, name: str) -> Any:
         """The task `name`, made anew with functions of its own.
@@ -117,12 +125,32 @@ class Bundle:
             return _TaskUnpickler(self._tasks[name], pickle.loads(self._code)).load()
         except Exception as exc:  # Unpickling runs the user's code and imports; anything may come out of it.
             raise WorkflowImportError(
-                f"task {name!r} cannot be loaded on this node: {_reason(exc)}; modules that a workflow imports must be "
-                "installed on every node, or lie next to the workflow's file when it is submitted"
+                f"task {name!r} cannot be loaded on this node: {_reason(exc)}; {self._hint()}"
             ) from exc
 
+    def _hint(self) -> str:
+        if self._python != _PYTHON:
+            return f"it was submitted from Python {self._python} and this node runs {_PYTHON}; use the same on both"
+        return (
+            "modules that a workflow imports must be installed on every node, or lie next to the workflow's file when "
+            "it is submitted"
+        )
 
-class _CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Ships a module by value if it cannot be imported by its name, such as one that lies next to a script.
+
+    cloudpickle would do so too, but not for modules that mention each other, nor for packages without `__init__.py`.
+    """
+
+    def reducer_override(self, obj: object) -> Any:
+        if isinstance(obj, ModuleType) and sys.modules.get(obj.__name__) is not obj:
+            content = {name: value for name, value in vars(obj).items() if name not in _NOT_SHIPPED}
+            return (ModuleType, (obj.__name__,), content)
+        return super().reducer_override(obj)
+
+
+class _CodePickler(_Pickler):
     """Leaves out of a payload what its classes say is not wanted there, by a method `reduce_in_payload`.
 
     Functions drag along the globals they mention: a callback that starts a sub-dag would bring all tasks of that dag.
@@ -184,11 +212,15 @@ def _by_code(tasks: Sequence[Named]) -> list[tuple[list[object], list[tuple[Name
 
 
 def _dump_code(code: list[object], user: Named) -> bytes:
-    file = io.BytesIO()
     try:
-        _CodePickler(file, protocol=_PROTOCOL).dump(code)
+        return _dump(_CodePickler, code)
     except Exception as exc:  # The code mentions values of the user, with whatever they do when pickled.
         raise _blame(user, exc) from exc
+
+
+def _dump(pickler: type[_Pickler], value: object) -> bytes:
+    file = io.BytesIO()
+    pickler(file, protocol=_PROTOCOL).dump(value)
     return file.getvalue()
 
 
@@ -225,10 +257,11 @@ def _blame(task: Named, error: Exception) -> PickleFailed:
 def _refusal(value: object, seen: tuple[int, ...] = ()) -> str:
     """Why `value` cannot be pickled, down through the functions that mention it; empty if it can be."""
     try:
-        _CodePickler(io.BytesIO(), protocol=_PROTOCOL).dump(value)
+        _dump(_CodePickler, value)
     except Exception as exc:  # As above.
+        seen = (*seen, id(value))
         for name, used in _mentioned(value).items():
-            if id(used) not in seen and (reason := _refusal(used, (*seen, id(value)))):
+            if id(used) not in seen and (reason := _refusal(used, seen)):
                 return f"{getattr(value, '__qualname__', value)} uses {name!r}: {reason}"
         return _reason(exc)
     return ""

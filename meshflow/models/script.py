@@ -107,27 +107,28 @@ def _neighbours_hidden(folder: Path) -> Iterator[None]:
 
 
 def _take_neighbours(folder: Path) -> dict[str, ModuleType]:
-    """Take the modules of `folder` out of `sys.modules` and return them."""
-    taken = {name: module for name, module in sys.modules.items() if _is_neighbour(name, module, folder)}
+    """Take the modules of `folder`, and of the packages in it, out of `sys.modules` and return them."""
+    loaded = dict(sys.modules)
+    tops = [name for name, module in loaded.items() if _is_neighbour(name, module, folder)]
+    taken = {name: module for name, module in loaded.items() if name.partition(".")[0] in tops}
     for name in taken:
         del sys.modules[name]
     return taken
 
 
 def _is_neighbour(name: str, module: ModuleType, folder: Path) -> bool:
-    """Whether the module, or the package it is in, is Python source directly in `folder`.
+    """Whether this is a module, or a package with all its parts, that lies directly in `folder` as Python source.
 
     The running program is none, nor is MeshFlow, even where someone works in a checkout of it, nor anything installed,
     even where someone keeps a workflow in `site-packages`.
     """
+    if "." in name or name in ("__main__", "meshflow") or folder.name in _INSTALLED:
+        return False
     file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or not file.startswith(str(folder)) or not file.endswith(".py"):
-        return False
-    top = name.partition(".")[0]
-    if top in ("__main__", "meshflow") or folder.name in _INSTALLED:
-        return False
-    below = Path(file).relative_to(folder)
-    return below.parts[0] in (top, f"{top}.py")
+    # A package without `__init__.py` has no file, but perhaps several folders.
+    places = [file] if isinstance(file, str) else list(getattr(module, "__path__", ()))
+    expected = (str(folder / f"{name}.py"), str(folder / name / "__init__.py"), str(folder / name))
+    return bool(places) and all(place in expected for place in places)
 
 
 def _where(exc: BaseException, path: Path) -> str:

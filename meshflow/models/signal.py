@@ -68,13 +68,16 @@ class TaskSignal:
         name: str | None = self._ask("start_dag", name=name_of(dag), data=given)["dag_name"]
         return name
 
-    def join_dags(self, names: str | Iterable[str] | None = None) -> bool:
+    def join_dags(self, names: str | Iterable[str | None] | None = None) -> bool:
         """Wait until none of the dag runs `names` is running, then return True.
 
-        A single name may be given as it is. Unknown and finished names count as done. None waits for all dag runs of
-        the workflow but those whose running tasks all wait like this themselves.
+        A single name may be given as it is. Unknown and finished names count as done, and so does a None in the list,
+        which stands for a dag that `start_dag` did not start. No names at all, None, waits for all dag runs of the
+        workflow but those whose running tasks all wait like this themselves.
         """
-        listed = [names] if isinstance(names, str) else None if names is None else list(names)
+        listed: list[str] | None = None
+        if names is not None:
+            listed = [name for name in ([names] if isinstance(names, str) else names) if name is not None]
         self._ask("join_dags", names=listed)
         return True
 

@@ -4,7 +4,6 @@ A task object is a blueprint: it is pickled where the workflow is submitted, and
 from that pickle. What the mesh must know of it (queue, flags, retries) travels beside the pickle, in a `TaskSpec`.
 """
 
-import math
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Protocol
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 from meshflow.errors import AbortWorkflow, StopTask, TaskReturnActionInvalid, UsageError
 from meshflow.models.action import Action
 from meshflow.models.datastore import DataStoreDocument
+from meshflow.models.job_options import JobOption, JobOptions
 from meshflow.models.signal import TaskSignal
 from meshflow.models.task_context import TaskContext
 from meshflow.models.task_data import MultiTaskData, compose
@@ -71,6 +71,13 @@ class BaseTask:
     `workflow_name` and `dag_name` are filled where the task runs.
     """
 
+    retries = JobOption()
+    retry_delay = JobOption()
+    backoff = JobOption()
+    timeout = JobOption()
+    priority = JobOption()
+    at_most_once = JobOption()
+
     def __init__(
         self,
         name: str,
@@ -107,20 +114,20 @@ class BaseTask:
         Raises:
             UsageError: an option is out of its range.
         """
+        for option, text in (("name", name), ("queue", queue)):
+            if not isinstance(text, str) or not text:
+                raise UsageError(f"task {name!r}: {option} is {text!r:.80}, but must be a text that is not empty")
+        for option, callback in (("callback_init", callback_init), ("callback_finally", callback_finally)):
+            if callback is not None and not callable(callback):
+                raise UsageError(f"task {name!r}: {option} is {callback!r:.80}, but must be callable")
+        self._job_options = JobOptions(retries, retry_delay, backoff, timeout, priority, at_most_once)
+        self._job_options.check(name)
         self._name = name
         self._queue = queue
         self._callback_init = callback_init
         self._callback_finally = callback_finally
         self._force_run = force_run
         self._propagate_skip = propagate_skip
-        self.retries = retries
-        self.retry_delay = retry_delay
-        self.backoff = backoff
-        self.timeout = timeout
-        self.priority = priority
-        self.at_most_once = at_most_once
-        _check_options(self)
-
         self._state = TaskState.Init
         self._is_skipped = False
         self._job_result: JobHandle | None = None
@@ -146,6 +153,11 @@ class BaseTask:
     def propagate_skip(self) -> bool:
         """Whether skipping this task speaks against running its successors."""
         return self._propagate_skip
+
+    @property
+    def job_options(self) -> JobOptions:
+        """How its attempts are made: retries, timeout, priority."""
+        return self._job_options
 
     @property
     def state(self) -> TaskState:
@@ -326,43 +338,3 @@ def _status(raised: BaseException | None) -> TaskStatus:
             return TaskStatus.Aborted
         case _:
             return TaskStatus.Error
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _is_callback(value: object) -> bool:
-    return value is None or callable(value)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_at_least(value: object, least: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value < math.inf
-
-
-_CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("_name", _is_name, "a text that is not empty"),
-    ("_queue", _is_name, "the name of a queue"),
-    ("_callback_init", _is_callback, "callable, or None"),
-    ("_callback_finally", _is_callback, "callable, or None"),
-    ("retries", lambda value: _is_count(value) and value >= 0, "a whole number, 0 or more"),
-    ("retry_delay", lambda value: _is_at_least(value, 0), "a number of seconds, 0 or more"),
-    ("backoff", lambda value: _is_at_least(value, 1), "a factor, 1 or more"),
-    ("timeout", lambda value: value is None or (_is_at_least(value, 0) and value > 0), "seconds above 0, or None"),
-    ("priority", _is_count, "a whole number"),
-)
-
-
-def _check_options(task: BaseTask) -> None:
-    for attribute, is_valid, expected in _CHECKS:
-        value = getattr(task, attribute)
-        if not is_valid(value):
-            raise UsageError(f"task {task.name!r}: {attribute.lstrip('_')} is {value!r:.80}, but must be {expected}")
-    if task.at_most_once and task.retries:
-        raise UsageError(
-            f"task {task.name!r} has at_most_once, which allows one attempt, and retries={task.retries}; choose one"
-        )

@@ -14,7 +14,7 @@ from itertools import chain
 
 from meshflow.errors import UsageError
 
-_FORM = re.compile(r"(?:tcp://)?(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9_.-]{1,253}))(?::([0-9]{1,5}))?")
+_FORM = re.compile(r"(?:tcp://)?(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9][A-Za-z0-9_.-]{0,252}))(?::([0-9]{1,5}))?")
 _MAX_PORT = 65535
 
 _FAR_AWAY = ("192.0.2.1", "2001:db8::1")
@@ -62,7 +62,7 @@ class Address:
 
 
 def parse_address(text: str, default_port: int | None = None) -> Address:
-    """The address that `host:port`, `[IPv6]:port` or `tcp://...` names; `default_port` is taken where the text has none.
+    """The address that `host:port`, `[IPv6]:port` or `tcp://...` names; `default_port` is for a text without a port.
 
     Raises:
         BadAddress: it names none.
@@ -91,8 +91,8 @@ def resolve(address: Address) -> Address:
 
 
 def reachable(bound: Address, toward: Sequence[Address] = ()) -> Address:
-    """What a node bound to `bound` tells others: `bound` itself, or for all interfaces, the address of the one that leads
-    to the first of `toward` (its seeds) that can be routed to, else to the world, else of any.
+    """What a node bound to `bound` tells others: `bound` itself, or for all interfaces, the address of the one that
+    leads to the first of `toward` (its seeds) that can be routed to, else to the world, else of any.
 
     Raises:
         NoAddress: this host has only loopback.
@@ -111,7 +111,7 @@ def reachable(bound: Address, toward: Sequence[Address] = ()) -> Address:
 def _outgoing_hosts(targets: Iterable[str], family: socket.AddressFamily) -> Iterator[str]:
     for target in targets:
         try:
-            # Connecting a UDP socket sends nothing; it only asks the routing table which of our addresses would be used.
+            # Connecting a UDP socket sends nothing; it asks the routing table which of our addresses would be used.
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect((target, 9))
                 yield probe.getsockname()[0]
@@ -120,7 +120,7 @@ def _outgoing_hosts(targets: Iterable[str], family: socket.AddressFamily) -> Ite
 
 
 def _interface_hosts(family: socket.AddressFamily) -> Iterator[str]:
-    """For networks without a default route, such as those of instruments. Linux and IPv4 only; elsewhere there are none."""
+    """For networks without a default route, such as those of instruments. Linux and IPv4 only; elsewhere none."""
     if family != socket.AF_INET:
         return
     import fcntl  # not on every platform

@@ -25,9 +25,9 @@ from typing import NoReturn
 # Not used here, but by nearly every task: what is imported in the template is shared by all task processes.
 import meshflow.tasks.bash_task
 import meshflow.tasks.python_task  # noqa: F401
+from meshflow.core.messages import Job
 from meshflow.core.records import State
-from meshflow.errors import PickleFailed
-from meshflow.ids import RunId, dag_run_name, workflow_of
+from meshflow.ids import dag_run_name, workflow_of
 from meshflow.models import payload
 from meshflow.models.datastore import DataStoreDocument
 from meshflow.models.signal import TaskSignal
@@ -50,9 +50,6 @@ _OWN_MODULES = ("meshflow.runtime.", "meshflow.models.", "meshflow.tasks.")
 class Terminated(BaseException):
     """SIGTERM: raised in the main thread, so that a task can clean up after itself and what it started."""
 
-    was_raised = False
-    """Whether it was, for a task may not have let it through."""
-
 
 def main(endpoints: Endpoints, template: int, node_name: str) -> None:
     """Run tasks until the node hangs up."""
@@ -74,7 +71,6 @@ def main(endpoints: Endpoints, template: int, node_name: str) -> None:
 def _raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
     # Once is enough: a second one would hit the clean-up. Not SIG_IGN, which programs started from here would inherit.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    Terminated.was_raised = True
     raise Terminated
 
 
@@ -97,6 +93,7 @@ class TaskRunner:
     def __init__(self, link: NodeLink, node_name: str) -> None:
         self._link = link
         self._node_name = node_name
+        self._pid = os.getpid()
         self._codes: dict[str, bytes] = {}
         self._bundles: dict[str, payload.Bundle] = {}
         self._surroundings = Surroundings()
@@ -109,8 +106,6 @@ class TaskRunner:
         """
         for frame in self._link.tasks():
             ended = self._run(frame)
-            if Terminated.was_raised:
-                raise Terminated
             self._link.end(ended)
             self._surroundings.restore()
 
@@ -122,57 +117,62 @@ class TaskRunner:
         except Terminated:
             raise
         except BaseException as exc:  # Also SystemExit and KeyboardInterrupt: a task does not end its process.
+            if os.getpid() != self._pid:
+                raise
             state, reason = State.FAILED, describe(exc)
+        if os.getpid() != self._pid:
+            sys.exit()  # A process that the task forked has come here too, and must not report in its place.
         self._surroundings.flush()
-        return TaskEnded(
-            frame.number, state.value, value, limit, reason, started_at, time.time(), processes.has_children()
-        )
+        return TaskEnded(frame.number, state, value, limit, reason, started_at, time.time(), processes.has_children())
 
-    def _attempt(self, frame: RunTask) -> tuple[State, str, bytes, list[str] | None]:
+    def _attempt(self, frame: RunTask) -> tuple[State, str, bytes, tuple[str, ...] | None]:
         """State, reason, result and limit of one attempt. Raises whatever the task raises."""
-        run = RunId(frame.run)
+        job = frame.job
         client = TaskClient(self._link, frame.number)
-        workflow_id, dag_name = workflow_of(run), dag_run_name(run)
+        workflow_id, dag_name = workflow_of(job.attempt.run), dag_run_name(job.attempt.run)
         task = self._load(frame)
-        outcome, reason = State.COMPLETED, ""
+        state, reason = State.COMPLETED, ""
 
         def stopped(exc: BaseException) -> None:
-            nonlocal outcome, reason
-            outcome, reason = State.STOPPED, str(exc)
+            nonlocal state, reason
+            state, reason = State.STOPPED, _message(exc)
 
         def aborted(exc: BaseException) -> None:
-            nonlocal outcome, reason
-            outcome, reason = State.ABORTED, str(exc)
+            nonlocal state, reason
+            state, reason = State.ABORTED, _message(exc)
 
         action = task._run(
-            _input(frame),
+            _input(job),
             DataStoreDocument(client.perform, workflow_id),
             TaskSignal(client, dag_name),
-            TaskContext(frame.task, dag_name, frame.workflow, workflow_id, self._node_name),
+            TaskContext(job.name, dag_name, job.workflow, workflow_id, self._node_name),
             stop_callback=stopped,
             abort_callback=aborted,
         )
-        limit = action.limit_names
-        return outcome, reason, payload.dump_data(action.data), None if limit is None else list(limit)
+        # Slices, because a name may be of a class that extends str, such as a member of an enumeration.
+        limit = None if action.limit_names is None else tuple(name[:] for name in action.limit_names)
+        return state, reason, payload.dump_data(action.data), limit
 
     def _load(self, frame: RunTask) -> BaseTask:
         if frame.is_forgetting:
             self._codes.clear()
             self._bundles.clear()
         self._codes.update(frame.codes)
-        bundle = self._bundles.get(frame.payload)
+        digest = frame.job.payload
+        bundle = self._bundles.get(digest)
         if bundle is None:
-            bundle = self._bundles[frame.payload] = payload.Bundle(self._codes[frame.payload])
-            del self._codes[frame.payload]
-        task: BaseTask = bundle.task(frame.task)
+            bundle = self._bundles[digest] = payload.Bundle(self._codes[digest])
+            del self._codes[digest]
+        task: BaseTask = bundle.task(frame.job.name)
         return task
 
 
-def _input(frame: RunTask) -> MultiTaskData:
-    if frame.initial is not None:
-        initial: MultiTaskData = payload.loads(frame.initial)
+def _input(job: Job) -> MultiTaskData:
+    if job.initial is not None:
+        initial: MultiTaskData = payload.loads(job.initial.inline)
         return initial
-    return compose([(task, slot, payload.loads(data)) for task, slot, data in frame.inputs], task_name=frame.task)
+    inputs = [(each.task, each.slot, payload.loads(each.value.inline)) for each in job.inputs]
+    return compose(inputs, task_name=job.name)
 
 
 class Surroundings:
@@ -242,19 +242,23 @@ def _current_folder() -> str:
 
 def describe(exc: BaseException) -> str:
     """The reason of a failure: `type: message` on one line, then the traceback from the first line of the user's on."""
-    try:
-        message = " ".join(str(exc).split())[:_MAX_MESSAGE_CHARS]
-    except Exception as broken:  # The user's __str__ may raise anything.
-        message = f"(its text cannot be shown: {type(broken).__name__})"
+    message = " ".join(_message(exc).split())
     summary = f"{type(exc).__name__}: {message}" if message else type(exc).__name__
     trimmed = _from_user_code(exc.__traceback__)
-    if trimmed is None or isinstance(exc, PickleFailed):
+    if trimmed is None:
         return summary
     with suppress(Exception):  # As above, for the causes of the error.
         lines = "".join(traceback.TracebackException(type(exc), exc, trimmed).format())
         room = _MAX_REASON_CHARS - len(summary) - 1
         return f"{summary}\n{lines if len(lines) <= room else lines[: room // 2] + ' ... ' + lines[5 - room // 2 :]}"
     return summary
+
+
+def _message(exc: BaseException) -> str:
+    try:
+        return str(exc)[:_MAX_MESSAGE_CHARS]
+    except Exception as broken:  # The user's __str__ may raise anything.
+        return f"(its text cannot be shown: {type(broken).__name__})"
 
 
 def _from_user_code(trace: TracebackType | None) -> TracebackType | None:

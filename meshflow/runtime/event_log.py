@@ -31,7 +31,10 @@ _LEVELS: dict[type, tuple[int, str]] = {
     MemberSuspected: (logging.INFO, "a node does not answer"),
     MemberDied: (logging.WARNING, "a node is dead; its tasks and runs go elsewhere"),
     MemberLeft: (logging.INFO, "a node has left"),
-    Refuted: (logging.WARNING, "others took this node for dead; it was too slow or cut off, and has said that it lives"),
+    Refuted: (
+        logging.WARNING,
+        "others took this node for dead; it was too slow or cut off, and has said that it lives",
+    ),
     RunClaimed: (logging.INFO, "this node drives a run"),
     RunLost: (logging.WARNING, "another node has taken a run over"),
     RunFinished: (logging.INFO, "a run has ended"),

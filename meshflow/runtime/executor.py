@@ -38,7 +38,7 @@ _RETIRE_S = 5.0
 _ABANDON_S = 5.0
 """After SIGKILL, which a process stuck in the kernel (a dead network disk) does not obey until that answers."""
 
-_END_STATES = {state.value: state for state in (State.COMPLETED, State.STOPPED, State.ABORTED, State.FAILED)}
+_END_STATES = (State.COMPLETED, State.STOPPED, State.ABORTED, State.FAILED)
 
 TaskRequest = GetField | SetFields | ExtendField
 """What a task may ask of a store."""
@@ -49,16 +49,17 @@ class ExecutorSettings:
     """How a node keeps its task processes."""
 
     idle_s: float = 60.0
-    """Processes beyond the warm ones end after being idle for this long. A longer time saves the imports of the next
-    tasks, at the price of the memory that the last ones left."""
+    """Processes beyond the warm ones end after being idle for this long; more than 0. A longer time saves the next
+    tasks their imports, at the price of the memory that the last ones left."""
     max_tasks_per_process: int | None = None
-    """After so many tasks a process is replaced, against code that leaks memory; None: never for this reason."""
+    """After so many tasks, at least 1, a process is replaced, against code that leaks memory; None: never for this
+    reason. A new process costs some milliseconds, and the imports of its tasks."""
     max_output_bytes: int = 10 * 1024 * 1024
-    """What is kept of the output of one attempt."""
+    """What is kept of the output of one attempt, both streams together, in the store; the rest is dropped."""
     max_code_bytes: int = 64 * 1024 * 1024
-    """Pickled code that a process keeps for further tasks."""
+    """Pickled code that each process keeps for further tasks; what was dropped for want of room is sent again."""
     kill_grace_s: float = 3.0
-    """Between SIGTERM and SIGKILL for a task that exceeds its timeout."""
+    """Between SIGTERM and SIGKILL for a task that exceeds its timeout; 0 gives it no time to clean up."""
 
 
 class ExecutorEvents(Protocol):
@@ -216,14 +217,18 @@ class Executor:
     def _became_idle(self, process: TaskProcess) -> None:
         process.idle_since = self._loop.time()
         self._idle.append(process)
-        if self._shrink_timer is None and len(self._processes) > self._warm_count:
+        if self._shrink_timer is None and self._has_surplus:
             self._shrink_timer = self._loop.call_later(self._settings.idle_s, self._shrink)
+
+    @property
+    def _has_surplus(self) -> bool:
+        return len(self._idle) + len(self._busy) > self._warm_count
 
     def _shrink(self) -> None:
         """Let processes end that have been idle for long; look again when the next one may be."""
         self._shrink_timer = None
         now = self._loop.time()
-        while self._idle and len(self._processes) > self._warm_count:
+        while self._idle and self._has_surplus:
             wait_s = self._idle[0].idle_since + self._settings.idle_s - now
             if wait_s > 0:
                 self._shrink_timer = self._loop.call_later(wait_s, self._shrink)
@@ -328,10 +333,8 @@ class Executor:
         ]
 
     def _task_ended(self, process: TaskProcess, running: Running, ended: TaskEnded) -> None:
-        state = _END_STATES.get(ended.state)
-        limit = None if ended.limit is None else tuple(ended.limit)
-        if state is None or not all(isinstance(name, str) for name in limit or ()):
-            raise PeerError(f"a result of state {ended.state!r} and limit {limit!r}")
+        if ended.state not in _END_STATES:
+            raise PeerError(f"a task that ended {ended.state.value}")
         if process.end_reason:
             # It was told to end and its task has gone on to the end all the same. It finishes when it is dead.
             self._launcher.kill(process.number)
@@ -346,7 +349,9 @@ class Executor:
                 self._became_idle(process)
         value = Value(ended.value, size_bytes=len(ended.value))
         attempt = running.job.attempt
-        self._events.finished(Finished(attempt, state, value, limit, ended.reason, ended.started_at, ended.ended_at))
+        self._events.finished(
+            Finished(attempt, ended.state, value, ended.limit, ended.reason, ended.started_at, ended.ended_at)
+        )
 
     def _release(self, process: TaskProcess, running: Running) -> None:
         """The task is over: hand on its last output, and part it from its process."""
@@ -364,5 +369,5 @@ class Executor:
 
 def _why(end: str) -> str:
     """The reason of a task whose process ended without being told to."""
-    hint = " (the system does so when it runs out of memory)" if end.endswith("SIGKILL") else ""
+    hint = " (the system does so when it runs out of memory)" if end == "was killed by SIGKILL" else ""
     return f"the task process {end}{hint}"

@@ -1,48 +1,225 @@
-"""The folders of a user on one host: where nodes find each other, and where the embedded store lies.
+"""What nodes and clients of one host find in the folders of their mesh (`private.py` says which folders).
 
-    runtime folder   MESHFLOW_RUNTIME_DIR, else XDG_RUNTIME_DIR/meshflow if that is ours, else <temporary>/meshflow-<uid>
-    state folder     MESHFLOW_STATE_DIR, else XDG_STATE_HOME/meshflow, else ~/.local/state/meshflow
+In the runtime folder, where they find each other:
 
-with a folder per mesh name in each. What is in a runtime folder may go with a reboot; what is in a state folder stays.
+    mesh.key          the key of a mesh that is on this host only; made by who comes first
+    nodes/<id>.json   one per node; what a killed node leaves is removed by who finds it
 
-    <runtime>/<mesh>/mesh.key          the key of a mesh that is on this host only; made by who comes first
-    <runtime>/<mesh>/nodes/<id>.json   one per node; what a node that was killed leaves is removed by who finds it
-    <state>/<mesh>/mesh.key            the key of a mesh that others share; made on demand
+In the state folder, beside the embedded store:
 
-Invariants:
-1. A folder is used only if it is a real folder, ours, and closed to others: the temporary folder is open to all, and who
-   could make or change ours would own the mesh.
-2. Files appear whole or not at all.
+    mesh.key          the key of a mesh that other hosts share; made on demand
+
+Files appear whole or not at all, so that several processes may come at once.
 """
 
 import json
 import os
-import re
 import socket
-import stat
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from meshflow.errors import UsageError
 from meshflow.ids import NodeId
+from meshflow.runtime.address import Address
 from meshflow.runtime.keys import KeyRequired, MeshKey, keep_key, make_key, read_key
+from meshflow.runtime.private import STATE_VARIABLE, BadFolder, PrivateFolder, runtime_place, state_place
+from meshflow.wire import PROTOCOL_VERSION
 
-_MESH_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-_NODE_FILE = re.compile(r"([0-9a-f]{16})\.json")
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_KEY_NAME = "mesh.key"
-_START_TIME_FIELD = 19
-"""Of /proc/<pid>/stat, counted after the name of the program, which may hold anything (proc(5): field 22)."""
+_KEY_FILE = "mesh.key"
+_STATE_INDEX, _START_INDEX = 0, 19
+"""In /proc/<pid>/stat, after the name of the program (proc(5): fields 3 and 22)."""
 
 
-class UnsafeFolder(UsageError):
-    """A folder that should be private to this user is not."""
+@dataclass(frozen=True, slots=True)
+class NodeEntry:
+    """What a node tells the others of its host, and the clients there."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"cannot use the folder '{path}': {reason}; remove or mend it, or name another in {{variable}}")
+    id: NodeId
+    name: str
+    address: str
+    started_at: float
+    """Wall clock."""
+    protocol: int
+    host: str
+    pid: int
+    born: str
+    """When the process started, in the words of its host, since a pid may be used again; empty: the host can't say."""
 
 
+class RuntimeFolder:
+    """The runtime folder of a mesh. It is made when needed, and again when it vanished."""
+
+    def __init__(self, place: PrivateFolder) -> None:
+        self._place = place
+        self._key: MeshKey | None = None
+
+    def key(self) -> MeshKey:
+        """The key of the mesh on this host; made when there is none.
+
+        Raises:
+            BadFolder: the folder cannot be used.
+            BadKey, UnsafeKeyFile: there is a key file, and it cannot be used.
+        """
+        path = self._place.ready() / _KEY_FILE
+        try:
+            self._key = read_key(path) if path.exists() else keep_key(path, self._key or make_key())
+        except OSError as problem:
+            raise self._place.bad(problem) from problem
+        return self._key
+
+    @property
+    def key_path(self) -> Path:
+        """The file with that key."""
+        return self._place.path / _KEY_FILE
+
+    def register(self, node: NodeId, name: str, address: str, started_at: float) -> None:
+        """Tell others of the node of this process. To be repeated every minute: it restores what has vanished, and the
+        key too if this object has given it out.
+
+        Raises:
+            BadFolder: the folder cannot be used.
+            BadKey, UnsafeKeyFile: there is a key file, and it cannot be used.
+        """
+        if self._key is not None:
+            self.key()
+        pid = os.getpid()
+        entry = NodeEntry(node, name, address, started_at, PROTOCOL_VERSION, socket.gethostname(), pid, _birth(pid))
+        try:
+            _write_whole(self._place.ready() / "nodes" / f"{node}.json", json.dumps(asdict(entry)))
+        except OSError as problem:
+            raise self._place.bad(problem) from problem
+
+    def unregister(self, node: NodeId) -> None:
+        """Take the entry of a node away, if it is still there."""
+        with suppress(OSError):
+            (self._place.path / "nodes" / f"{node}.json").unlink()
+
+    def peers(self) -> list[NodeEntry]:
+        """The nodes of this host, the longest-lived first; the entries of processes that are gone are removed.
+
+        Raises:
+            BadFolder: the folder cannot be used.
+        """
+        found = []
+        for path in (self._place.ready() / "nodes").glob("*.json"):
+            with suppress(OSError, ValueError, TypeError):  # removed by another reader, or written by another release
+                entry = NodeEntry(**json.loads(path.read_text("utf-8")))
+                if entry.host != socket.gethostname():
+                    continue  # a folder that hosts share: their processes are not ours to judge
+                if _is_running(entry):
+                    found.append(entry)
+                else:
+                    path.unlink()
+        return sorted(found, key=lambda entry: (entry.started_at, entry.id))
+
+
+def runtime_folder(mesh: str, environ: Mapping[str, str]) -> RuntimeFolder:
+    """The runtime folder of the mesh of that name; nothing is made yet.
+
+    Raises:
+        BadMeshName: `mesh` cannot be the name of a folder.
+    """
+    return RuntimeFolder(runtime_place(mesh, environ))
+
+
+def state_path(mesh: str, environ: Mapping[str, str]) -> Path:
+    """Where the state folder of the mesh is, or would be.
+
+    Raises:
+        BadMeshName: `mesh` cannot be the name of a folder.
+        BadFolder: the environment names no place.
+    """
+    return state_place(mesh, environ).path
+
+
+def state_folder(mesh: str, environ: Mapping[str, str]) -> Path:
+    """The state folder of the mesh, made if it was not there. If it cannot be used, no other place is chosen instead:
+    what was accepted must not get lost.
+
+    Raises:
+        BadMeshName: `mesh` cannot be the name of a folder.
+        BadFolder: it cannot be used.
+    """
+    return state_place(mesh, environ).ready()
+
+
+# --- the key of a mesh: of this host, or shared ---
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """The key to use, and where it is from."""
+
+    key: MeshKey
+    path: Path
+    is_shared: bool
+    """Whether somebody made or copied it on purpose, for more than one host."""
+
+    def check_bind(self, numeric: Address) -> None:
+        """Refuse to listen where other hosts can reach us with a key that they can't have.
+
+        Raises:
+            KeyRequired: just that.
+        """
+        if not self.is_shared and not numeric.is_loopback:
+            raise KeyRequired(str(numeric))
+
+
+def find_key(runtime: RuntimeFolder, state: Path, key_file: str = "") -> FoundKey:
+    """The key in `key_file`; else the one that `share_key` made; else the one of this host's mesh, made if need be.
+
+    Raises:
+        BadFolder: the runtime folder is needed and cannot be used.
+        BadKey, UnsafeKeyFile: there is a key file, and it cannot be used.
+    """
+    shared = Path(key_file) if key_file else state / _KEY_FILE
+    if key_file or os.path.exists(shared):  # not `Path.exists`, which raises where we may not look
+        return FoundKey(read_key(shared), shared, is_shared=True)
+    return FoundKey(runtime.key(), runtime.key_path, is_shared=False)
+
+
+def share_key(runtime: RuntimeFolder, state: Path) -> FoundKey:
+    """Make the key of this host's mesh one to share with other hosts: from now on `find_key` finds it in the folder
+    `state`, which must exist. It stays the same key, so that nodes that run here go on. Called again, it changes
+    nothing.
+
+    Raises:
+        BadFolder: one of the folders cannot be used.
+        BadKey, UnsafeKeyFile: there is a key file, and it cannot be used.
+    """
+    path = state / _KEY_FILE
+    try:
+        return FoundKey(keep_key(path, runtime.key()), path, is_shared=True)
+    except OSError as problem:
+        raise BadFolder(state, str(problem.strerror), STATE_VARIABLE) from problem
+
+
+# --- whole files, running processes ---
+
+
+def _write_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(0o700, exist_ok=True)
+    handle, unfinished = tempfile.mkstemp(prefix=".", dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(unfinished, path)
+
+
+def _is_running(entry: NodeEntry) -> bool:
+    try:
+        os.kill(entry.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return _birth(entry.pid) == entry.born
+
+
+def _birth(pid: int) -> str:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "ended" if fields[_STATE_INDEX] in "ZX" else fields[_START_INDEX]

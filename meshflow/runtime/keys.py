@@ -118,15 +118,15 @@ def read_key(path: Path) -> MeshKey:
 
 
 def keep_key(path: Path, key: MeshKey) -> MeshKey:
-    """Write the key to a new file that only its owner can read; if the file exists, leave it. Returns the key that the file
-    holds: of several processes that do this at once, one wins, and all get the same.
+    """Write the key to a new file that only its owner can read; if the file exists, leave it. Returns the key that the
+    file holds: of several processes that do this at once, one wins, and all get the same.
 
     Raises:
         BadKey, UnsafeKeyFile: the file exists, and is not fit to be used.
         OSError: it cannot be written.
     """
-    # Linking a complete file to the name is atomic, and fails if the name is taken; with O_EXCL, others would read a file
-    # that is not written yet. mkstemp makes it with mode 0600.
+    # Linking a complete file to the name is atomic, and fails if the name is taken; with O_EXCL, others would read a
+    # file that is not written yet. mkstemp makes it with mode 0600.
     handle, name = tempfile.mkstemp(prefix=".key-", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:

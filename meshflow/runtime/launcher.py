@@ -29,7 +29,7 @@ template.main(int(sys.argv[1]), sys.argv[2])
 """
 """What the template runs. It finds modules where its node finds them."""
 
-_CLOSE_S = 15.0
+_CLOSE_S = 10.0
 """How long the node waits for its template at the end; the template itself gives up earlier."""
 
 

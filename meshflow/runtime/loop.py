@@ -135,7 +135,7 @@ class NodeLoop:
         for peer in self.transport.disconnected():
             self._perform(self.node.disconnected(peer, now))
         for problem in self.transport.problems():
-            log_problem(problem.text)
+            log_problem(f"{problem.where}: {problem.error}")
         self._wake()
 
     # --- effects ---

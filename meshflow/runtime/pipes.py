@@ -5,70 +5,73 @@ Two stream sockets join them, so that a task process needs no second thread to h
 - the *job* socket carries `RunTask` to the process, which reads it only between tasks, and all that the process says;
 - the *answer* socket carries `Answered` and `StopAsked`, which matter only to a task that is running.
 
-A frame is a msgpack array, the number of its kind and then its fields. User data is opaque in it. The process runs
-other people's code, which may write into any of its descriptors, so the node takes nothing from it on trust: what is
-not a frame of the right types raises PeerError, and costs the process its life.
+A frame is a msgpack array, the number of its kind and the array of its fields. User data is opaque in it. The process
+runs other people's code, which may write into any of its descriptors, so the node takes nothing from it on trust: what
+is not a frame with fields of the right types raises PeerError, and costs the process its life.
 """
 
 from collections.abc import Iterator
-from types import NoneType
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import msgpack
 
+from meshflow.codec import Mismatch, dataclass_codec
+from meshflow.core.messages import Job
+from meshflow.core.records import State
 from meshflow.errors import PeerError
 
-READ_BYTES = 256 * 1024
-"""What one read of a socket takes at most: more than the kernel buffers of a socket hold."""
+READ_BYTES = 64 * 1024
+"""What one read of a socket takes at most. For more, Python would get memory from the kernel anew for each read."""
 
 
-class RunTask(NamedTuple):
-    """Run this. `number` counts the tasks of a process, so that late words about an earlier one can be told apart."""
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """Run this."""
 
     number: int
-    run: str
-    task: str
-    workflow: str
-    payload: str
-    """The digest of the task's code."""
+    """Counts the tasks of a process, so that late words about an earlier one can be told apart."""
+    job: Job
+    """With all values inline."""
     codes: dict[str, bytes]
-    """`{digest: code}` that the process has not been sent before."""
+    """`{digest: code}` that the job needs and that the process has not been sent before."""
     is_forgetting: bool
     """Whether to drop all codes sent before."""
-    inputs: list[tuple[str, str | None, bytes]]
-    """Parent task, slot and result."""
-    initial: bytes | None
-    """The input itself, for the first tasks of a sub-dag; None: it is made from `inputs`."""
 
 
-class Answered(NamedTuple):
-    """The answer to a call, as an encoded `StoreAnswers`."""
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to a call."""
 
     call: int
     answers: bytes
+    """An encoded `StoreAnswers` with one answer."""
 
 
-class StopAsked(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StopAsked:
     """The dag run of task `number` was asked to stop."""
 
     number: int
 
 
-class TaskEnded(NamedTuple):
-    """A task has ended and what it printed is in the pipes."""
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """A task has ended, and what it printed is in the pipes."""
 
     number: int
-    state: str
+    state: State
     value: bytes
-    limit: list[str] | None
+    limit: tuple[str, ...] | None
     reason: str
     started_at: float
     ended_at: float
+    """Wall clock."""
     has_left_processes: bool
-    """Whether something it started still runs."""
+    """Whether something that it started still runs."""
 
 
-class Signalled(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Signalled:
     """A task asks something of its run."""
 
     number: int
@@ -79,7 +82,8 @@ class Signalled(NamedTuple):
     data: bytes | None
 
 
-class StoreAsked(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StoreAsked:
     """A task asks something of the store."""
 
     number: int
@@ -90,23 +94,16 @@ class StoreAsked(NamedTuple):
 
 Frame = RunTask | Answered | StopAsked | TaskEnded | Signalled | StoreAsked
 
-_KINDS: tuple[type[Frame], ...] = (RunTask, Answered, StopAsked, TaskEnded, Signalled, StoreAsked)
-_NUMBER_OF = {kind: number for number, kind in enumerate(_KINDS)}
-
-_TYPES: dict[type[Frame], tuple[type | tuple[type, ...], ...]] = {
-    RunTask: (int, str, str, str, str, dict, bool, list, (bytes, NoneType)),
-    Answered: (int, bytes),
-    StopAsked: (int,),
-    TaskEnded: (int, str, bytes, (list, NoneType), str, float, float, bool),
-    Signalled: (int, int, str, bytes, (bytes, NoneType)),
-    StoreAsked: (int, int, bytes),
-}
+_KINDS: tuple[type, ...] = (RunTask, Answered, StopAsked, TaskEnded, Signalled, StoreAsked)
+_CODECS = tuple(dataclass_codec(kind) for kind in _KINDS)
+_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 
 
 def pack(frame: Frame) -> bytes:
     """The bytes of a frame."""
+    number = _NUMBERS[type(frame)]
     # Lone surrogates (of a file name in an error message) have no place in UTF-8: they are spelled out.
-    packed: bytes = msgpack.packb((_NUMBER_OF[type(frame)], *frame), unicode_errors="backslashreplace")
+    packed: bytes = msgpack.packb((number, _CODECS[number].encode(frame)), unicode_errors="backslashreplace")
     return packed
 
 
@@ -115,7 +112,7 @@ class FrameReader:
 
     def __init__(self, max_frame_bytes: int) -> None:
         """`max_frame_bytes` bounds what is kept of a frame that is not complete yet."""
-        self._unpacker = msgpack.Unpacker(raw=False, strict_map_key=True, max_buffer_size=max_frame_bytes)
+        self._unpacker = msgpack.Unpacker(strict_map_key=True, max_buffer_size=max_frame_bytes)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames that `data` completes.
@@ -125,18 +122,18 @@ class FrameReader:
         """
         try:
             self._unpacker.feed(data)
-            for array in self._unpacker:
-                yield _frame(array)
+            for plain in self._unpacker:
+                yield _frame(plain)
+        except Mismatch as problem:
+            raise PeerError(f"not a frame: {problem}") from None
+        # MemoryError: a header may announce more elements than there is room for, before any of them is read.
         except (ValueError, TypeError, OverflowError, RecursionError, MemoryError, msgpack.UnpackException) as problem:
             raise PeerError(f"not a frame: {type(problem).__name__} {problem}") from None
 
 
-def _frame(array: object) -> Frame:
-    if not isinstance(array, list) or not array or type(array[0]) is not int or not 0 <= array[0] < len(_KINDS):
-        raise ValueError("expected an array that begins with the number of a kind")
-    kind = _KINDS[array[0]]
-    del array[0]
-    types = _TYPES[kind]
-    if len(array) != len(types) or not all(map(isinstance, array, types)):
-        raise ValueError(f"expected the fields of {kind.__name__}, got {[type(field).__name__ for field in array]}")
-    return kind._make(array)
+def _frame(plain: object) -> Frame:
+    match plain:
+        case [int(number), row] if 0 <= number < len(_KINDS):
+            frame: Frame = _CODECS[number].decode(row)  # type: ignore[assignment]
+            return frame
+    raise Mismatch("expected an array of the number of a kind and the fields of a frame")

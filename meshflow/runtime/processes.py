@@ -4,7 +4,6 @@ Linux has all of it. Elsewhere `hear_of_parents_end` and `adopt_orphans` do noth
 so that what a killed task had started in the background may stay.
 """
 
-import ctypes
 import os
 import signal
 import sys
@@ -103,6 +102,8 @@ def describe_exit_code(code: int) -> str:
 
 
 def _prctl(option: int, value: int) -> None:
+    import ctypes  # Here, because the node imports this module and needs none of that.
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, value, 0, 0, 0) != 0:
         error = ctypes.get_errno()

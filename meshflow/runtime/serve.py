@@ -13,20 +13,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from meshflow import wire
 from meshflow.core.graph import DagDefinition, WorkflowSpec
 from meshflow.core.member import Member
 from meshflow.core.membership_settings import MembershipSettings
 from meshflow.core.node import Node, NodeSettings
-from meshflow.core.requests import ListNodes, RegisterNode
+from meshflow.core.requests import ListNodes, RegisterNode, Request
 from meshflow.core.worker import WorkerSettings
-from meshflow.errors import StoreError, UsageError
-from meshflow.ids import new_node_id
+from meshflow.ids import NodeId, new_node_id
+from meshflow.runtime.address import parse_address, resolve
 from meshflow.runtime.executor import ExecutorSettings
-from meshflow.runtime.folder import NodeEntry, RuntimeFolder, state_folder
-from meshflow.runtime.keys import MeshKey, read_key
+from meshflow.runtime.folder import RuntimeFolder, find_key, runtime_folder, state_folder, state_path
 from meshflow.runtime.loop import NodeLoop
 from meshflow.runtime.storage import Storage
 from meshflow.runtime.transport.calls import StoreCalls
@@ -44,6 +43,12 @@ _CLOSE_GRACE_S = 3.0
 _SEEN_WITHIN_S = 60.0
 """Nodes in the store's list are tried as seeds if they were seen this lately."""
 
+_REGISTER_S = 60.0
+"""Pause between two looks at whether this node's entry in the runtime folder is still there."""
+
+_FORCED = 130
+"""Exit code after a second signal: the shell's word for an interrupted process."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
@@ -56,16 +61,19 @@ class NodeOptions:
     bind: str = ""
     """`host` or `host:port`; empty: loopback, which no other host can reach."""
     advertise: str | None = None
+    """Host that others are told; None: the one it is bound to."""
     join: tuple[str, ...] = ()
     key_file: str | None = None
+    """None: the key of this host's mesh."""
     store_url: str = ""
     mesh: str = "default"
     sys_path: tuple[str, ...] = ()
     """Folders with modules that tasks import."""
     preset: str = "local"
     on_ready: Callable[[Member], None] | None = None
-    """Called when the node listens and has begun to join."""
+    """Called when the node listens and has begun to join; None: nobody wants to know."""
     quiet: bool = False
+    """Whether to say nothing about draining on stderr."""
 
 
 class _Definitions:
@@ -85,65 +93,108 @@ def serve(options: NodeOptions) -> int:
         UsageError: the node cannot be started like this; the text says what to do. Nothing was left behind.
         StoreError: the store cannot be used.
     """
+    sys.path[:0] = [path for path in options.sys_path if path not in sys.path]
     return asyncio.run(_serve(options))
 
 
 async def _serve(options: NodeOptions) -> int:
-    sys.path[:0] = [path for path in options.sys_path if path not in sys.path]
-    folder = RuntimeFolder(options.mesh)
-    key = _key(options, folder)
-    me = new_node_id(random.SystemRandom())
-    seeds = tuple(dict.fromkeys([*options.join, *(peer.address for peer in folder.peers())]))
-    is_borrowing = bool(options.join) and not options.store_url
-    if not is_borrowing:
-        _check_store(options.store_url)
-    transport = Transport(
-        me,
-        key,
-        f"tcp://{options.bind or '127.0.0.1'}" + ("" if ":" in options.bind else ":0"),
-        advertise=options.advertise or "",
-        toward=seeds,
-    )
-    member = _member(options, me, transport.address, has_store=not is_borrowing)
-    rng = random.SystemRandom()
-    settings = NodeSettings(_preset(options.preset), WorkerSettings(slots=member.slots))
     loop = asyncio.get_running_loop()
-    node = Node(member, settings, _Definitions(), rng, loop.time(), __version__)
+    folder = runtime_folder(options.mesh, os.environ)
+    found = find_key(folder, state_path(options.mesh, os.environ), options.key_file or "")
+    bind = parse_address(options.bind or "127.0.0.1", 0)
+    found.check_bind(resolve(bind))
+    is_borrowing = bool(options.join) and not options.store_url
+    stored = () if is_borrowing else _stored_addresses(options)
+    local = [entry.address for entry in folder.peers()]
+    seeds = [str(parse_address(seed)) for seed in (*options.join, *local, *stored)]
+    me = new_node_id(random.SystemRandom())
+    transport = Transport(me, found.key, str(bind), advertise=options.advertise or "", toward=seeds)
+    member = _member(options, me, transport.address, has_store=not is_borrowing)
+    settings = NodeSettings(getattr(MembershipSettings, options.preset)(), WorkerSettings(slots=member.slots))
+    node = Node(member, settings, _Definitions(), random.SystemRandom(), loop.time(), __version__)
 
-    def open_own() -> Store:
-        if not is_borrowing:
-            return open_store(options.store_url or _default_store())
-        return RemoteStore(StoreCalls(key), lambda: _holders(node, options.join))
+    def open_() -> Store:
+        if is_borrowing:
+            return RemoteStore(StoreCalls(found.key), lambda: _holders(node, options.join))
+        return open_store(_store_url(options))
 
-    shell = NodeLoop(node, transport, lambda on_state: Storage(open_own, loop, on_state), ExecutorSettings(), loop)
-    entry = NodeEntry(me, member.name, member.address, os.getpid(), time.time())
+    shell = NodeLoop(node, transport, lambda on_state: Storage(open_, loop, on_state), ExecutorSettings(), loop)
+    registering: asyncio.Task[None] | None = None
     try:
-        if not is_borrowing:
-            seeds = tuple(dict.fromkeys([*seeds, *await _stored_seeds(shell, loop, options.store_url)]))
-        shell.start([seed for seed in seeds if seed != member.address], member.slots)
-        folder.register(entry)
+        shell.start([seed for seed in dict.fromkeys(seeds) if seed != member.address], member.slots)
+        registering = loop.create_task(_stay_registered(folder, member))
+        await asyncio.sleep(0)
         if options.on_ready is not None:
             options.on_ready(member)
         return await _until_stopped(shell, loop, options.quiet)
     finally:
+        if registering is not None:
+            registering.cancel()
         folder.unregister(me)
         await shell.close(_CLOSE_GRACE_S)
 
 
-def _key(options: NodeOptions, folder: RuntimeFolder) -> MeshKey:
-    return read_key(options.key_file) if options.key_file else folder.key()
+def _store_url(options: NodeOptions) -> str:
+    return options.store_url or f"sqlite://{state_folder(options.mesh, os.environ) / 'store.sqlite'}"
 
 
-def _member(options: NodeOptions, me: str, address: str, *, has_store: bool) -> Member:
+def _stored_addresses(options: NodeOptions) -> list[str]:
+    """Open the store once, so that one that cannot be used is said now; and see whom it knows."""
+    store = open_store(_store_url(options))
+    try:
+        ask: list[Request] = [ListNodes(time.time() - _SEEN_WITHIN_S)]
+        (nodes,) = store.perform(ask)
+        return [node.address for node in nodes if isinstance(node, RegisterNode)] if isinstance(nodes, tuple) else []
+    finally:
+        store.close()
+
+
+def _member(options: NodeOptions, me: NodeId, address: str, *, has_store: bool) -> Member:
     host = socket.gethostname()
+    store = store_name(options.store_url) if options.store_url else f"sqlite on {host}"
     return Member(
-        id=new_node_id(random.Random()) if not me else me,  # type: ignore[arg-type]
+        id=me,
         address=address,
-        name=options.name or f"{host}-{me[:4]}",
+        name=options.name or f"{host}-{os.getpid()}",
         host=host,
         pid=os.getpid(),
         queues=options.queues,
-        slots=options.slots or os.cpu_count() or 1,
-        store=store_name(options.store_url) if options.store_url else f"sqlite on {host}" if has_store else "",
+        slots=options.slots or len(os.sched_getaffinity(0)),
+        store=store if has_store else "",
         has_store=has_store,
     )
+
+
+def _holders(node: Node, join: Sequence[str]) -> list[str]:
+    """Where the store of the mesh may be reached: members that have it, or else whom we joined through."""
+    holders = [member.address for member in node.membership.alive() if member.has_store]
+    return holders or [str(parse_address(seed)) for seed in join]
+
+
+async def _stay_registered(folder: RuntimeFolder, member: Member) -> None:
+    started_at = time.time()
+    while True:
+        folder.register(member.id, member.name, member.address, started_at)
+        await asyncio.sleep(_REGISTER_S)
+
+
+async def _until_stopped(shell: NodeLoop, loop: asyncio.AbstractEventLoop, quiet: bool) -> int:
+    forced = asyncio.Event()
+
+    def stop() -> None:
+        if shell.node.is_draining:
+            forced.set()
+            return
+        if not quiet:
+            print("draining: running tasks end, the rest goes elsewhere; again to stop at once", file=sys.stderr)
+        shell.drain()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    waits = [loop.create_task(event.wait()) for event in (shell.stopped, forced)]
+    _, unfinished = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in unfinished:
+        wait.cancel()
+        with suppress(asyncio.CancelledError):
+            await wait
+    return _FORCED if forced.is_set() and not shell.stopped.is_set() else 0

@@ -125,8 +125,12 @@ class Storage:
                 self._queue.clear()
         self._call(self._refuse, refused, problem)
 
-    def _call(self, callback: Callable[[list[_Asked], list[Answer]], None] | Callable[[list[_Asked], str], None],
-              group: list[_Asked], outcome: list[Answer] | str) -> None:
+    def _call(
+        self,
+        callback: Callable[[list[_Asked], list[Answer]], None] | Callable[[list[_Asked], str], None],
+        group: list[_Asked],
+        outcome: list[Answer] | str,
+    ) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, group, outcome)  # type: ignore[arg-type]
         except RuntimeError:

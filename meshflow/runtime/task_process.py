@@ -113,18 +113,7 @@ class TaskProcess:
             new, new_bytes = dict(codes), sum(map(len, codes.values()))
         self._codes.update(dict.fromkeys(new))
         self._code_bytes += new_bytes
-        frame = RunTask(
-            self.task_count + 1,
-            job.attempt.run,
-            job.name,
-            job.workflow,
-            job.payload,
-            new,
-            is_forgetting,
-            [(each.task, each.slot, each.value.inline) for each in job.inputs],
-            None if job.initial is None else job.initial.inline,
-        )
-        if not self._send(self._jobs, frame):
+        if not self._send(self._jobs, RunTask(self.task_count + 1, job, new, is_forgetting)):
             return False
         self.task_count += 1
         self.running = running

@@ -5,8 +5,9 @@ and keys. The template has one thread and nothing but a socket to its node.
 
 Invariants:
 1. What tasks start never outlives the node: the template sees the end of its node as the end of that socket, then kills
-   all below it and ends. Should the template be killed, the node kills the task processes and all below them; should
-   both be, the kernel tells the task processes, with SIGTERM.
+   all below it and ends. Should the template be killed, the node kills the task processes and all below them (but what
+   tasks that ended had left running is lost from sight); should both be, the kernel tells the task processes, with
+   SIGTERM.
 2. Nothing started by a task gets out of reach. Task processes adopt the orphans below them, and the template adopts
    those of task processes that have ended ("strays"). Strays of a process that was retired are left alone: it ended
    well, and what its tasks left behind was meant to run on. Strays of one that died or was killed are killed before its
@@ -25,6 +26,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -34,9 +36,11 @@ from meshflow.runtime.orders import ORDER, REPORT, Endpoints, Order, Report
 _ENDPOINT_COUNT = len(Endpoints._fields)
 _PROGRAM = "meshflow-task"
 """What tasks find in `sys.argv`."""
-_LAST_KILLS_S = 10.0
-"""How long the template waits, when its node is gone, for processes that are stuck in the kernel."""
-_LAST_KILLS_EVERY_S = 0.005
+_STRAYS_S = 1.0
+"""How long the template waits for strays that do not die (they are stuck in the kernel, or not ours to kill)."""
+_LAST_KILLS_S = 5.0
+"""The same for all processes, when its node is gone."""
+_KILLS_EVERY_S = 0.002
 
 
 class Birth(NamedTuple):
@@ -161,22 +165,32 @@ class Template:
                     del self._pids[number]
                     ended.append((number, status))
         # When several end at once it can't be told whose the strays are; then those of the killed must not live on.
-        has_died = any(number not in self._retiring for number, _ in ended)
-        self._meet_strays(is_killing=has_died)
+        if any(number not in self._retiring for number, _ in ended):
+            self._kill_strays()
+        else:
+            self._left_alone.update(dict.fromkeys(self._strays(processes.children_by_parent())))
         for number, status in ended:
             self._retiring.pop(number, None)
             self._report(Report.EXITED, number, status)
 
-    def _meet_strays(self, *, is_killing: bool) -> None:
-        table = processes.children_by_parent()
-        for pid in table.get(self._me, ()):
-            if pid in self._numbers or pid in self._left_alone:
-                continue
-            if not is_killing:
-                self._left_alone[pid] = None
-                continue
-            for each in (pid, *processes.descendants(pid, table)):
-                processes.send_signal(each, signal.SIGKILL)
+    def _strays(self, table: Mapping[int, list[int]]) -> list[int]:
+        children = table.get(self._me, ())
+        return [pid for pid in children if pid not in self._numbers and pid not in self._left_alone]
+
+    def _kill_strays(self) -> None:
+        """Returns when they are dead, with all below them, which become strays in their turn."""
+        give_up_at = time.monotonic() + _STRAYS_S
+        while strays := self._strays(table := processes.children_by_parent()):
+            if time.monotonic() > give_up_at:
+                self._left_alone.update(dict.fromkeys(strays))
+                return
+            for stray in strays:
+                for pid in (stray, *processes.descendants(stray, table)):
+                    processes.send_signal(pid, signal.SIGKILL)
+            time.sleep(_KILLS_EVERY_S)
+            for stray in strays:
+                with suppress(ChildProcessError):
+                    os.waitpid(stray, os.WNOHANG)
 
     def _end_all(self) -> None:
         """Kill everything below. Each death may hand over further orphans, so this goes on until there are none."""
@@ -189,7 +203,7 @@ class Template:
                     pass
             except ChildProcessError:
                 return
-            time.sleep(_LAST_KILLS_EVERY_S)
+            time.sleep(_KILLS_EVERY_S)
 
     def _report(self, report: Report, number: int, detail: int) -> None:
         self._control.sendall(REPORT.pack(report, number, detail))

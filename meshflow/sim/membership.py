@@ -1,343 +1,198 @@
-"""Membership alone, at any size: nodes of `core/membership.py` on one heap of events, from one seed.
+"""Experiments with membership alone, at any size: how fast, how wrong, how dear.
 
-    python -m meshflow.sim.membership --nodes 1000 --fault crash --victims 10 --loss 0.01
+    python -m meshflow.sim.membership --nodes 10000 --fault silence
+    python -m meshflow.sim.membership --nodes 64 --fault slow --victims 8 --without-lifeguard
 
-The machines are the real ones; only the network and the clock are made up. A message takes a random delay or is lost,
-and may be cut off by a partition. Nodes can be killed, *blocked* (their clock runs, but messages to and from them wait: the
-slow node of the Lifeguard paper), or *stalled* (they do not run at all for a while, and know it when they run again).
-
-Invariants:
-1. The same arguments give the same `digest()`, under any hash seed.
-2. A killed node neither receives nor sends; what it sent before may still arrive.
+Faults: `crash` (processes end and their connections break), `silence` (nodes vanish behind a dead link), `partition`
+(the victims are split off for 20 s, then the network heals), `slow` (the victims' messages wait 4 s again and again,
+for a minute), `join` (all nodes start knowing nothing but one seed), `none` (half a minute in peace). Each run has its
+own seed, which replays it.
 """
 
-import hashlib
-import heapq
+import argparse
 import math
 import random
-import struct
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from meshflow.core.effects import Effect, Emit, Send, SendTo
-from meshflow.core.events import MemberDied, MemberSuspected
-from meshflow.core.member import Member
 from meshflow.core.membership import Membership
-from meshflow.core.membership_settings import MembershipSettings
-from meshflow.core.messages import Gossip, MembershipMessage, News, Probe, ProbeAck, ProbeRequest, Sync
-from meshflow.core.view import record_length
-from meshflow.ids import NodeId, new_node_id
+from meshflow.core.membership_settings import PRESETS, MembershipSettings
+from meshflow.sim.membership_mesh import Link, MakeMembership, MembershipMesh
 
-_FRAME_BYTES = 40
-"""Estimate: message header, routing frames and ZMTP framing; TCP and IP come on top, shared by what is sent together."""
-_RECORD_BYTES = 35
-"""Estimate: what a record takes beside its texts."""
-_VERDICT_BYTES = 26
-_ID_BYTES = 17
-_DIGEST_BYTES = 9
-
-_TICK, _DELIVER, _HINT, _WAKE = range(4)
-
-
-class MakeMembership(Protocol):
-    """Makes the machine of one node; tests pass broken ones."""
-
-    def __call__(
-        self, me: Member, settings: MembershipSettings, rng: random.Random, known: Iterable[Member]
-    ) -> Membership:
-        """A machine for `me` that knows `known`."""
+_WARM_UP_S = 1.0
+"""Before a fault; ends at a random phase of the probes."""
+_GIVE_UP_S = 120.0
+"""After that a run is over, whatever it was waiting for."""
+_MAX_CONNECTED = 64
+"""Peers with a connection to a node in a large mesh; the rest of the connections have been idle and are closed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """What every message goes through."""
+class Setup:
+    """What all experiments are made from."""
 
-    min_delay_s: float = 0.0005
-    max_delay_s: float = 0.003
+    nodes: int
+    seed: int = 0
+    victims: int = 1
     loss: float = 0.0
-    """Share of messages that never arrive, 0 to 1."""
+    settings: MembershipSettings = PRESETS["lan"]
+    make: MakeMembership = Membership
 
-
-@dataclass(slots=True)
-class _Node:
-    machine: Membership
-    is_up: bool = True
-    group: int = 0
-    """Nodes of different groups cannot reach each other."""
-    tick_at: float = math.inf
-    blocked_until: float = -math.inf
-    stalled_until: float = -math.inf
-    held: list[Effect] = field(default_factory=list)
-    """What a blocked node wants to send."""
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """At `at`, node number `observer` declared node number `subject` dead."""
-
-    at: float
-    observer: int
-    subject: int
-    is_false: bool
-    """The subject was up, and in the same part of the network."""
-
-
-class MembershipSim:
-    """A mesh of `count` nodes that speak membership and nothing else. Nodes are named by their numbers."""
-
-    def __init__(
-        self,
-        count: int,
-        *,
-        seed: int = 0,
-        settings: MembershipSettings | None = None,
-        link: Link | None = None,
-        has_joined: bool = True,
-        make: MakeMembership = Membership,
-    ) -> None:
-        """Start `count` nodes that know each other, or, if not `has_joined`, nobody."""
-        self.now = 0.0
-        self.settings = settings or MembershipSettings.lan()
-        self.link = link or Link()
-        self.message_count = 0
-        self.sent_bytes = 0
-        """Estimated; see `message_bytes`."""
-        self.deaths: list[Death] = []
-        self.suspected_at: dict[int, float] = {}
-        """When each node was first suspected by anyone."""
-        self._rng = random.Random(seed)
-        self._hash = hashlib.blake2b(digest_size=16)
-        self._events: list[tuple[float, int, int, int, object]] = []
-        self._event_count = 0
-        members = [_member(number, self._rng) for number in range(count)]
-        self._number_of = {member.id: number for number, member in enumerate(members)}
-        self._number_at = {member.address: number for number, member in enumerate(members)}
-        known = members if has_joined else []
-        self._nodes = [
-            _Node(make(member, self.settings, random.Random(self._rng.getrandbits(64)), known)) for member in members
-        ]
-        for number in range(count):
-            self._wake(number)
-
-    # --- what may be done to the mesh ---
-
-    def machine(self, number: int) -> Membership:
-        """The machine of a node."""
-        return self._nodes[number].machine
-
-    def id_of(self, number: int) -> NodeId:
-        """The id of a node."""
-        return self._nodes[number].machine.me.id
-
-    def numbers_up(self) -> list[int]:
-        """Nodes that were not killed."""
-        return [number for number, node in enumerate(self._nodes) if node.is_up]
-
-    def join(self, number: int, seeds: Sequence[int]) -> None:
-        """Have a node join by the addresses of others."""
-        machine = self._nodes[number].machine
-        addresses = [self._nodes[seed].machine.me.address for seed in seeds]
-        self._perform(number, machine.join(addresses, self.now))
-
-    def leave(self, number: int) -> None:
-        """Have a node say goodbye and end."""
-        node = self._nodes[number]
-        self._perform(number, node.machine.leave(self.now))
-        node.is_up = False
-
-    def kill(self, number: int, hinted: Iterable[int] = ()) -> None:
-        """End a node without a word; the connections that `hinted` have to it break."""
-        self._nodes[number].is_up = False
-        for peer in hinted:
-            self._push(self.now + self._delay_s(), _HINT, peer, number)
-
-    def split(self, groups: Sequence[Iterable[int]]) -> None:
-        """Cut the network into these groups; whoever is in none of them is in a further one."""
-        for node in self._nodes:
-            node.group = -1
-        for group, numbers in enumerate(groups):
-            for number in numbers:
-                self._nodes[number].group = group
-
-    def heal(self) -> None:
-        """End all partitions."""
-        for node in self._nodes:
-            node.group = 0
-
-    def block(self, number: int, for_s: float) -> None:
-        """Let messages to and from a node wait for a while; its clock runs."""
-        self._nodes[number].blocked_until = self.now + for_s
-        self._push(self.now + for_s, _WAKE, number, None)
-
-    def stall(self, number: int, for_s: float) -> None:
-        """Let a node not run at all for a while."""
-        self._nodes[number].stalled_until = self.now + for_s
-
-    # --- running it ---
-
-    def run(self, until: float, is_done: Callable[[], bool] | None = None, every_s: float = 0.1) -> None:
-        """Go on until this instant, or until `is_done`, which is asked every so often."""
-        while self.now < until:
-            stop_at = until if is_done is None else min(until, self.now + every_s)
-            while self._events and self._events[0][0] <= stop_at:
-                at, _, kind, number, payload = heapq.heappop(self._events)
-                self.now = at
-                self._happen(kind, number, payload)
-            self.now = stop_at
-            if is_done is not None and is_done():
-                return
-
-    def digest(self) -> str:
-        """Stands for everything that has happened, in its order."""
-        return self._hash.hexdigest()
-
-    # --- what to ask about it ---
-
-    def views_agree(self) -> bool:
-        """Whether every node that is up knows exactly those that are up."""
-        up = self.numbers_up()
-        expected = {self.id_of(number) for number in up}
-        first = self._nodes[up[0]].machine
-        records = {member.id: member.incarnation for member in first.alive()}
-        return records.keys() == expected and all(
-            {member.id: member.incarnation for member in self._nodes[number].machine.alive()} == records
-            for number in up[1:]
+    def mesh(self, has_joined: bool = True) -> MembershipMesh:
+        """A fresh mesh."""
+        return MembershipMesh(
+            self.nodes,
+            seed=self.seed,
+            settings=self.settings,
+            link=Link(loss=self.loss),
+            has_joined=has_joined,
+            make=self.make,
         )
 
-    def false_deaths(self) -> list[Death]:
-        """Verdicts on nodes that were up and could be reached."""
-        return [death for death in self.deaths if death.is_false]
 
-    def known_at(self, subject: int, observers: Iterable[int] | None = None) -> float:
-        """When the last of `observers` (all that are up) declared `subject` dead; infinity if one has not."""
-        told = {death.observer: death.at for death in reversed(self.deaths) if death.subject == subject}
-        others = [number for number in (observers or self.numbers_up()) if number != subject]
-        return max(told.get(number, math.inf) for number in others)
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one run."""
 
-    # --- inside ---
-
-    def _happen(self, kind: int, number: int, payload: object) -> None:
-        node = self._nodes[number]
-        if not node.is_up:
-            return
-        if kind == _TICK and self.now != node.tick_at:
-            return  # another one was arranged instead
-        if self.now < node.stalled_until:
-            self._push(node.stalled_until, kind, number, payload)
-            node.tick_at = node.stalled_until if kind == _TICK else node.tick_at
-            return
-        if kind == _DELIVER and self.now < node.blocked_until:
-            self._push(node.blocked_until, kind, number, payload)
-            return
-        self._hash.update(struct.pack("<dBI", self.now, kind, number))
-        match kind:
-            case 0:
-                self._tick(number, node)
-            case 1:
-                assert isinstance(payload, tuple)
-                sender, message = payload
-                node.machine.heard_from(sender, self.now)
-                self._perform(number, node.machine.handle(sender, message, self.now))
-            case 2:
-                assert isinstance(payload, int)
-                self._perform(number, node.machine.disconnected(self.id_of(payload), self.now))
-            case _:
-                held, node.held = node.held, []
-                self._perform(number, held)
-
-    def _tick(self, number: int, node: _Node) -> None:
-        node.tick_at = math.inf
-        late_s = self.now - node.machine.deadline()
-        if node.stalled_until > -math.inf and 0 < late_s < math.inf:
-            node.machine.loop_was_late(late_s, self.now)
-            node.stalled_until = -math.inf
-        if late_s >= 0:
-            self._perform(number, node.machine.tick(self.now))
-        else:
-            self._wake(number)  # what it was to do has become unnecessary meanwhile
-
-    def _perform(self, number: int, effects: Iterable[Effect]) -> None:
-        node = self._nodes[number]
-        is_blocked = self.now < node.blocked_until
-        for effect in effects:
-            match effect:
-                case Send() | SendTo() if is_blocked:
-                    node.held.append(effect)
-                case Send(to=to, message=message):
-                    self._transmit(number, self._number_of.get(to), message)
-                case SendTo(address=address, message=message):
-                    self._transmit(number, self._number_at.get(address), message)
-                case Emit(event=MemberDied(member=member)):
-                    self._note_death(number, self._number_of[member.id])
-                case Emit(event=MemberSuspected(member=member)):
-                    self.suspected_at.setdefault(self._number_of[member.id], self.now)
-                case _:
-                    pass
-        self._wake(number)
-
-    def _note_death(self, observer: int, subject: int) -> None:
-        seen, victim = self._nodes[observer], self._nodes[subject]
-        self.deaths.append(Death(self.now, observer, subject, victim.is_up and victim.group == seen.group))
-
-    def _transmit(self, sender: int, to: int | None, message: object) -> None:
-        assert isinstance(message, MembershipMessage)
-        self.message_count += 1
-        self.sent_bytes += message_bytes(message)
-        if to is None or self._nodes[to].group != self._nodes[sender].group:
-            return
-        if self.link.loss and self._rng.random() < self.link.loss:
-            return
-        self._push(self.now + self._delay_s(), _DELIVER, to, (self.id_of(sender), message))
-
-    def _delay_s(self) -> float:
-        return self.link.min_delay_s + self._rng.random() * (self.link.max_delay_s - self.link.min_delay_s)
-
-    def _wake(self, number: int) -> None:
-        """Have the node tick at its deadline."""
-        node = self._nodes[number]
-        at = max(node.machine.deadline(), self.now)
-        if at < node.tick_at:
-            node.tick_at = at
-            self._push(at, _TICK, number, None)
-
-    def _push(self, at: float, kind: int, number: int, payload: object) -> None:
-        self._event_count += 1
-        heapq.heappush(self._events, (at, self._event_count, kind, number, payload))
+    seconds: float
+    """Until what the experiment waits for; infinity: it did not come."""
+    first_suspected_s: float
+    """Until the last victim was suspected by anyone; infinity: it was not, or was not meant to be."""
+    false_death_count: int
+    """Verdicts on nodes that were up and could be reached."""
+    messages_per_node_s: float
+    bytes_per_node_s: float
+    digest: str
 
 
-def message_bytes(message: MembershipMessage) -> int:
-    """About how many bytes a message takes on the wire."""
-    match message:
-        case Probe(news=news) | ProbeAck(news=news) | Gossip(news=news):
-            return _FRAME_BYTES + _news_bytes(news)
-        case ProbeRequest(news=news):
-            return _FRAME_BYTES + _ID_BYTES + _news_bytes(news)
-        case Sync(members=members, digests=digests):
-            return _FRAME_BYTES + sum(map(_record_bytes, members)) + _DIGEST_BYTES * len(digests)
-        case _:
-            return _FRAME_BYTES
+def crash(setup: Setup) -> Outcome:
+    """Seconds until every survivor knows that all victims are dead, whose connections broke."""
+    return _end(setup, is_seen=True)
 
 
-def _news_bytes(news: News) -> int:
-    accusers = sum(len(verdict.accusers) + len(verdict.cut_off) for verdict in news.verdicts)
-    verdicts = _VERDICT_BYTES * len(news.verdicts) + _ID_BYTES * accusers
-    return verdicts + sum(map(_record_bytes, news.members))
+def silence(setup: Setup) -> Outcome:
+    """Seconds until every other node knows that all victims are dead, which just went silent."""
+    return _end(setup, is_seen=False)
 
 
-def _record_bytes(record: Member) -> int:
-    return _RECORD_BYTES + record_length(record)
+def _end(setup: Setup, is_seen: bool) -> Outcome:
+    mesh, rng = setup.mesh(), random.Random(setup.seed)
+    mesh.run(_WARM_UP_S + rng.random())
+    began_at = mesh.now
+    victims = range(setup.victims)
+    survivors = range(setup.victims, setup.nodes)
+    for victim in victims:
+        mesh.kill(victim, rng.sample(survivors, min(_MAX_CONNECTED, len(survivors))) if is_seen else ())
+    mesh.run(began_at + _GIVE_UP_S, lambda: all(mesh.known_at(victim) < math.inf for victim in victims))
+    known_at = max(mesh.known_at(victim) for victim in victims)
+    return _outcome(mesh, known_at - began_at, victims, began_at)
 
 
-def _member(number: int, rng: random.Random) -> Member:
-    high, low = divmod(number, 250)
-    return Member(
-        id=new_node_id(rng),
-        address=f"tcp://10.0.{high}.{low + 1}:40000",
-        name=f"beamline-{number}",
-        host=f"host-{number}",
-        pid=1000 + number,
-        queues=("workflow", "dag", "task"),
-        slots=8,
-        store="mongodb://db.example/meshflow",
+def partition(setup: Setup) -> Outcome:
+    """Seconds from the end of a partition until all views are equal again."""
+    mesh = setup.mesh()
+    mesh.run(_WARM_UP_S)
+    split_at = mesh.now
+    mesh.split([range(setup.victims)])
+    mesh.run(split_at + 20.0)
+    mesh.heal()
+    healed_at = mesh.now
+    mesh.run(healed_at + _GIVE_UP_S, mesh.views_agree)
+    return _outcome(mesh, mesh.now - healed_at if mesh.views_agree() else math.inf, (), split_at)
+
+
+def slow(setup: Setup, block_s: float = 4.0, pause_s: float = 0.3, lasts_s: float = 60.0) -> Outcome:
+    """False deaths while the victims' messages wait for `block_s`, again and again with short pauses: as in the
+    experiments of the Lifeguard paper, section V."""
+    mesh, rng = setup.mesh(), random.Random(setup.seed)
+    mesh.run(_WARM_UP_S)
+    began_at = mesh.now
+    due_at = {victim: began_at + rng.random() * block_s for victim in range(setup.victims)}
+    while due_at and min(due_at.values()) < began_at + lasts_s:
+        victim = min(due_at, key=lambda number: due_at[number])
+        mesh.run(due_at[victim])
+        mesh.block(victim, block_s)
+        due_at[victim] = mesh.now + block_s + pause_s * (0.5 + rng.random())
+    mesh.run(began_at + lasts_s)
+    return _outcome(mesh, lasts_s, (), began_at, is_innocent=lambda number: number >= setup.victims)
+
+
+def join(setup: Setup) -> Outcome:
+    """Seconds until all nodes know all, when they start at once with one seed."""
+    mesh = setup.mesh(has_joined=False)
+    for number in range(1, setup.nodes):
+        mesh.join(number, [0])
+    mesh.run(_GIVE_UP_S, mesh.views_agree)
+    return _outcome(mesh, mesh.now if mesh.views_agree() else math.inf, (), 0.0)
+
+
+def peace(setup: Setup) -> Outcome:
+    """Costs and false deaths over half a minute in which nothing happens."""
+    mesh = setup.mesh()
+    mesh.run(30.0)
+    return _outcome(mesh, 30.0, (), 0.0)
+
+
+def _outcome(
+    mesh: MembershipMesh,
+    seconds: float,
+    victims: Sequence[int],
+    began_at: float,
+    is_innocent: Callable[[int], bool] = lambda number: True,
+) -> Outcome:
+    suspected_at = max((mesh.suspected_at.get(victim, math.inf) for victim in victims), default=math.inf)
+    node_seconds = mesh.node_count * mesh.now
+    return Outcome(
+        seconds=seconds,
+        first_suspected_s=suspected_at - began_at,
+        false_death_count=sum(is_innocent(death.subject) for death in mesh.false_deaths()),
+        messages_per_node_s=mesh.message_count / node_seconds,
+        bytes_per_node_s=mesh.sent_bytes / node_seconds,
+        digest=mesh.digest(),
     )
+
+
+EXPERIMENTS: dict[str, Callable[[Setup], Outcome]] = {
+    "crash": crash,
+    "silence": silence,
+    "partition": partition,
+    "slow": slow,
+    "join": join,
+    "none": peace,
+}
+"""By the names of the faults."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run experiments as the command line says, one line each, and their percentiles."""
+    parser = argparse.ArgumentParser(
+        prog="python -m meshflow.sim.membership", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--nodes", type=int, default=10)
+    parser.add_argument("--fault", choices=EXPERIMENTS, default="silence")
+    parser.add_argument("--victims", type=int, default=1)
+    parser.add_argument("--loss", type=float, default=0.0, help="share of messages that get lost")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=int, default=1, help="with this seed and the following ones")
+    parser.add_argument("--preset", choices=PRESETS, default="lan")
+    parser.add_argument("--without-lifeguard", action="store_true")
+    given = parser.parse_args(arguments)
+    if not 0 <= given.victims < given.nodes:
+        parser.error(f"--victims is {given.victims}; expected at least 0 and fewer than the {given.nodes} nodes")
+    settings = replace(PRESETS[given.preset], has_lifeguard=not given.without_lifeguard)
+    print(" seed  seconds  suspected  false deaths  messages/node/s  bytes/node/s  digest")
+    outcomes = []
+    for seed in range(given.seed, given.seed + given.runs):
+        outcome = EXPERIMENTS[given.fault](Setup(given.nodes, seed, given.victims, given.loss, settings))
+        outcomes.append(outcome)
+        print(
+            f"{seed:5d} {outcome.seconds:8.2f} {outcome.first_suspected_s:10.2f} {outcome.false_death_count:13d}"
+            f" {outcome.messages_per_node_s:16.1f} {outcome.bytes_per_node_s:13.0f}  {outcome.digest}"
+        )
+    seconds = sorted(outcome.seconds for outcome in outcomes)
+    shares = {f"p{share}": seconds[min(len(seconds) - 1, len(seconds) * share // 100)] for share in (50, 90, 99)}
+    print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in shares.items()) + f", max {seconds[-1]:.2f}")
+
+
+if __name__ == "__main__":
+    main()

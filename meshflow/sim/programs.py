@@ -5,19 +5,36 @@ A program's result follows from its own name and its inputs, so that a checker c
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from meshflow.core.graph import DagDefinition, DagSpec, Edge, TaskSpec, WorkflowSpec
 from meshflow.core.messages import Job
 from meshflow.core.records import State
 
 
+class Options(TypedDict, total=False):
+    """Fields of a TaskSpec, as the user sets them."""
+
+    queue: str
+    force_run: bool
+    propagate_skip: bool
+    retries: int
+    retry_delay_s: float
+    backoff: float
+    timeout_s: float
+    priority: int
+    at_most_once: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A task: work for `duration_s`, then send the signals in order, then end.
 
-    `signals` are (action, argument) pairs: `("start_dag", name)`, `("join_dags", "")`. A task fails in its first
-    `failures` attempts.
+    `signals` are (action, argument) pairs: `("start_dag", "sub")`, `("join_dags", "")` for all other dag runs,
+    `("join_dags", "mine")` for those that this task has started, `("stop_workflow", "")`. A task fails the
+    first `failures` times it is run to its end, and ends in `state` after that.
     """
 
     duration_s: float = 0.01
@@ -59,13 +76,13 @@ def result_of_job(job: Job) -> bytes:
 def define(
     name: str,
     tasks: dict[str, Program],
-    edges: list[tuple[str, str]],
+    edges: Sequence[tuple[str, str]] = (),
+    options: Mapping[str, Options] | None = None,
     *,
     autostart: bool = True,
     queue: str = "dag",
-    **options: dict[str, object],
 ) -> DagDefinition:
-    """A dag of programs. `options`: `{task name: fields of TaskSpec}`."""
+    """A dag of programs. `edges` join names of parents and children; `options`: `{task name: fields of TaskSpec}`."""
     names = list(tasks)
     payloads: dict[str, bytes] = {}
     specs = []
@@ -73,8 +90,8 @@ def define(
         code = program.encode()
         digest = hashlib.blake2b(code, digest_size=8).hexdigest()
         payloads[digest] = code
-        fields = {"queue": "task", **options.get(task, {})}
-        specs.append(TaskSpec(name=task, payload=digest, **fields))  # type: ignore[arg-type]
+        fields: Options = {"queue": "task", **(options or {}).get(task, {})}
+        specs.append(TaskSpec(name=task, payload=digest, **fields))
     joined = tuple(Edge(names.index(parent), names.index(child)) for parent, child in edges)
     return DagDefinition(DagSpec(name, autostart, queue, tuple(specs), joined), payloads)
 

@@ -62,9 +62,6 @@ class _Document:
 class MemoryStore:
     """Keeps everything in dicts; nothing outlives the object."""
 
-    name = "memory"
-    """As in `Member.store`."""
-
     def __init__(self) -> None:
         self._runs: dict[RunId, RunRecord] = {}
         self._logs: dict[RunId, dict[int, Batch]] = {}

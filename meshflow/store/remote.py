@@ -4,7 +4,8 @@ Invariants:
 1. An answer counts for the ask of its number only, and numbers are not used twice.
 2. Whoever holds the store may answer: when one holder is silent, the same requests go to the next. The first may have
    performed them too, which requests are built for.
-3. A batch that does not fit into a message, there or back, goes in two halves, and so on. A single request, or a single
+3. What no store could keep, and so could not travel either, is refused here, in the words that every store has for it.
+4. A batch that does not fit into a message, there or back, goes in two halves, and so on. A single request, or a single
    answer, that does not fit is an error: on this way nothing larger than `max_message_bytes` can be stored or read.
 """
 
@@ -13,8 +14,10 @@ from itertools import count
 from typing import Protocol
 
 from meshflow.core.messages import StoreAnswers, StoreAsk
-from meshflow.core.requests import Answer, Request
+from meshflow.core.requests import Answer, CreateRun, ExtendField, Refused, Request, SetFields
 from meshflow.errors import StoreError, StoreUnavailable
+from meshflow.store.document import items_to_set, new_section, sections_to_create, values_to_add
+from meshflow.store.values import Refusal
 
 ANSWERS_TOO_LARGE = "the answers are larger than a message may be"
 """The `StoreAnswers.error` of a node whose answers do not fit."""
@@ -77,6 +80,11 @@ class RemoteStore:
             StoreUnavailable: no holder answered; what was applied is unknown.
             TooLargeForMesh: a request, or its answer, does not fit into a message; those before it were performed.
         """
+        refused = {index: reason for index, request in enumerate(requests) if (reason := _refusal(request))}
+        answers = iter(self._perform([request for index, request in enumerate(requests) if index not in refused]))
+        return [refused[index] if index in refused else next(answers) for index in range(len(requests))]
+
+    def _perform(self, requests: Sequence[Request]) -> list[Answer]:
         if not requests:
             return []
         try:
@@ -85,7 +93,7 @@ class RemoteStore:
             if len(requests) == 1:
                 raise TooLargeForMesh(requests[0], str(problem)) from problem
         middle = len(requests) // 2
-        return self.perform(requests[:middle]) + self.perform(requests[middle:])
+        return self._perform(requests[:middle]) + self._perform(requests[middle:])
 
     def _ask(self, requests: Sequence[Request]) -> list[Answer]:
         reasons = []
@@ -107,3 +115,18 @@ class RemoteStore:
     def close(self) -> None:
         """Let go of connections."""
         self._call.close()
+
+
+def _refusal(request: Request) -> Refused | None:
+    try:
+        match request:
+            case SetFields():
+                items_to_set(request)
+            case ExtendField():
+                values_to_add(request)
+            case CreateRun(record):
+                new_section(record.arguments, "arguments")
+                sections_to_create(request)
+    except Refusal as problem:
+        return Refused(str(problem))
+    return None

@@ -2,7 +2,7 @@
 
 from meshflow.core.records import State, Stop
 from meshflow.core.requests import WriteOutput
-from meshflow.ids import RunId
+from meshflow.ids import RunId, workflow_of
 
 OPEN_STATES = tuple(state.value for state in State if not state.is_final)
 """States of a run that something may follow, as they are stored."""
@@ -28,8 +28,9 @@ PROGRESS = ("state", "reason", "stop", "stop_reason", "owner", "epoch", "started
 
 
 def dag_runs_of(run: RunId) -> tuple[str, str]:
-    """The range `low <= id < high` of the ids of all dag runs of a workflow run, in the order of code points."""
-    return f"{run}/", f"{run}0"
+    """The range `low <= id < high` of the ids of all dag runs of a workflow run, in the order of code points. A dag run
+    has none."""
+    return (f"{run}/", f"{run}0") if run == workflow_of(run) else (run, run)
 
 
 def outranked_by(stop: Stop) -> tuple[str, ...]:

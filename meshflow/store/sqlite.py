@@ -88,15 +88,13 @@ class SqliteStore:
         self._turns = Turns(self._path, busy_s)
         self._session: _Session | None = _Session(connect(self._path, busy_s))
         self._inode = self._path.stat().st_ino
-        self.name = f"sqlite:{self._session.store_id()}"
-        """As in `Member.store`: the id of the file itself, since two hosts may have different files of one path."""
 
     def perform(self, requests: Sequence[Request]) -> list[Answer]:
         """Perform `requests` in order and answer each; all or none.
 
         Raises:
             StoreUnavailable: the disk or another process is in the way, or the file has gone.
-            StoreError: the file is damaged, or another one stands in its place.
+            StoreError: the file is damaged, another one stands in its place, or a name or number fits no store.
         """
         is_read = all(isinstance(request, _READS) for request in requests)
         try:
@@ -107,14 +105,20 @@ class SqliteStore:
         except BaseException as problem:
             # Whatever went wrong: closing ends the transaction, and the next batch begins with the file as it then is.
             self.close()
-            if isinstance(problem, sqlite3.Error):
+            self._raise_as_store_error(problem)
+            raise
+
+    def _raise_as_store_error(self, problem: BaseException) -> None:
+        match problem:
+            case sqlite3.Error():
                 raise store_error(self._path, problem) from problem
-            if isinstance(problem, PeerError):
+            case PeerError():
                 raise StoreError(
                     f"the store {self._path} holds what cannot be read ({problem}); "
                     "it was written by a later MeshFlow, or is damaged; upgrade, or restore it from a backup"
                 ) from problem
-            raise
+            case UnicodeError() | OverflowError():
+                raise StoreError(f"the store {self._path} cannot hold what was asked: {problem}") from problem
 
     def close(self) -> None:
         """Let go of the file."""
@@ -125,21 +129,17 @@ class SqliteStore:
     def _open_session(self) -> "_Session":
         """The session, or a new one after a failure.
 
-        SQLite goes on writing to a file that was removed or replaced; what is written there is lost with its last
-        descriptor, so the file is looked at before each batch.
+        SQLite goes on writing to a file that was removed, and what is written there is lost with its last descriptor.
+        In a file that took its place it would replay the log of the old one. So it is looked at before each batch.
         """
         try:
             inode = self._path.stat().st_ino
         except OSError as problem:
             raise StoreUnavailable(f"the store {self._path} has gone ({problem}); put the file back") from problem
-        if self._session is None or inode != self._inode:
-            self.close()
+        if inode != self._inode:
+            raise StoreError(f"another file stands at {self._path} than was opened; restart what uses it")
+        if self._session is None:
             self._session = _Session(connect(self._path, self._busy_s))
-            if f"sqlite:{self._session.store_id()}" != self.name:
-                raise StoreError(
-                    f"another store stands at {self._path} than was opened; put the file back, or restart what uses it"
-                )
-            self._inode = inode
         return self._session
 
 
@@ -152,9 +152,6 @@ class _Session:
 
     def close(self) -> None:
         self._connection.close()
-
-    def store_id(self) -> str:
-        return str(self._select("SELECT id FROM store")[0][0])
 
     def perform(self, begin: str, requests: Sequence[Request]) -> list[Answer]:
         self._connection.execute(begin)

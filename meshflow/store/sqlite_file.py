@@ -7,7 +7,6 @@ Invariants:
 """
 
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ _OPEN = ", ".join(f"'{state}'" for state in OPEN_STATES)
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        "CREATE TABLE store (id TEXT NOT NULL)",
         "CREATE TABLE runs (run TEXT PRIMARY KEY, parent TEXT, workflow TEXT NOT NULL, created_at REAL NOT NULL,"
         " created BLOB NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, stop TEXT NOT NULL,"
         " stop_reason TEXT NOT NULL, owner TEXT, epoch INTEGER NOT NULL, started_at REAL, ended_at REAL,"
@@ -160,6 +158,5 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Se
             connection.execute(statement)
     if version == 0:
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute("INSERT INTO store VALUES (?)", (secrets.token_hex(8),))
     connection.execute(f"PRAGMA user_version = {len(migrations)}")
     connection.execute("COMMIT")

@@ -48,7 +48,7 @@ def _native(value: object, level: int) -> object:
     match value:
         case str():
             _check_size(value)
-            return spelled_out(value)
+            return _plain(value)
         case None | bool():
             return value
         case float():
@@ -86,7 +86,11 @@ def _utc(value: datetime) -> datetime:
 def _native_key(name: object) -> str:
     if not isinstance(name, str):
         raise Refusal(f"the dict key {name!r} is not text; convert it, or store the dict pickled")
-    return spelled_out(name)
+    return _plain(name)
+
+
+def _plain(text: str) -> str:
+    return spelled_out(str.__str__(text))  # of a subclass, whose own __str__ may say something else
 
 
 def check_blob(key: str, data: bytes) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshflow.core.requests import Answer, ExtendField, GetField, Pickled, Refused, Request, SetFields
 from meshflow.errors import DataStoreDecodeUnknownType, DataStoreKeyError, DataStoreValueError, StoreUnavailable
@@ -87,6 +89,14 @@ def test_sections_are_apart(document: DataStoreDocument, store: Store) -> None:
     document.extend("l", [4], section=META)
     assert (document.get("k"), document.get("k", section=META), document.get("l", section=META)) == (1, 2, [3, 4])
     assert store.document == {"data": {"k": 1}, "meta": {"k": 2, "l": [3, 4]}}
+
+
+def test_sections_may_be_named_by_text_but_there_are_only_two(document: DataStoreDocument, store: Store) -> None:
+    document.set("k", 1, section="meta")  # type: ignore[arg-type]
+    assert store.document == {"data": {}, "meta": {"k": 1}}
+    assert all(type(request.section) is str for request in store.asked if isinstance(request, SetFields))
+    with pytest.raises(ValueError, match="'log' is not a valid DataStoreDocumentSection"):
+        document.get("k", section="log")  # type: ignore[arg-type]
 
 
 def test_a_missing_key_gives_the_default(document: DataStoreDocument) -> None:
@@ -299,6 +309,43 @@ def test_what_lies_deeper_than_mongodb_allows_is_pickled() -> None:
         encoded, depth = encoded[0], depth + 1
     assert (depth, type(encoded)) == (64, Pickled)
     assert decode(encode(value, "k"), "k") == value
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.characters(categories=["Cs"])
+    | st.binary()
+    | st.complex_numbers(allow_nan=False)
+    | st.frozensets(st.integers()),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(), inner),
+)
+
+
+@settings(derandomize=True, deadline=None)
+@given(VALUES)
+def test_whatever_is_stored_is_native_and_comes_back_equal(value: object) -> None:
+    encoded = encode(value, "k")
+    assert is_native(encoded)
+    assert decode(encoded, "k") == value
+    assert type(decode(encoded, "k")) is type(value)
+
+
+def is_native(value: object) -> bool:
+    """The definition in `meshflow.core.requests`, and what MongoDB asks of names and texts."""
+    if isinstance(value, list):
+        return all(map(is_native, value))
+    if isinstance(value, dict):
+        names = all(isinstance(name, str) and name and not name.startswith("$") and "." not in name for name in value)
+        return names and all(map(is_native, value.values()))
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode() == value
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return value is None or isinstance(value, float | bytes | Pickled)
 
 
 @pytest.mark.parametrize("set_", [DataStoreDocument.set, DataStoreDocument.push])

@@ -50,10 +50,10 @@ def current_mode():
 
 def locked():
     with LOCK:
-        return 1
+        return FACTOR
 
 def calls_locked():
-    return locked() + calls_locked()
+    return triple(calls_locked() + locked())
 
 def adds(n):
     return lambda x: x + n
@@ -80,6 +80,8 @@ def pack(script: ModuleType) -> Callable[..., tuple[list[str], dict[str, bytes]]
 
     return packed
 
+
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 Pack = Callable[..., tuple[list[str], dict[str, bytes]]]
 
@@ -153,6 +155,12 @@ def test_a_class_means_the_same_to_a_task_and_its_function(pack: Pack, script: M
     assert task.mode is task.function()
 
 
+def test_a_function_that_a_task_has_twice_stays_one_function(pack: Pack, script: ModuleType) -> None:
+    (digest,), bundles = pack(("t", script.double), again=script.double)
+    task = payload.load_task(bundles[digest], "t")
+    assert task.more["again"] is task.function
+
+
 def test_closures_keep_their_values_apart(pack: Pack, script: ModuleType) -> None:
     digests, bundles = pack(("a", script.adds(1)), ("b", script.adds(10)))
     assert payload.load_task(bundles[digests[0]], "a").function(1) == 2
@@ -172,7 +180,7 @@ def test_an_empty_list_of_tasks_has_no_bundles() -> None:
 
 def test_a_task_of_an_installed_module_needs_no_code_by_value() -> None:
     (digest,), bundles = payload.pack_tasks([BaseTask("t", retries=3)])
-    assert payload.load_task(bundles[digest], "t").retries == 3
+    assert payload.load_task(bundles[digest], "t").job_options.retries == 3
 
 
 # --- what cannot be packed ---
@@ -222,11 +230,19 @@ def test_a_task_over_the_limit_is_named_with_its_size(script: ModuleType) -> Non
 
 
 def test_a_task_that_cannot_be_made_here_says_what_is_missing() -> None:
-    bundle = pickle.dumps((pickle.dumps([]), {"t": b"cno_such_module_anywhere\nx\n."}))
+    bundle = pickle.dumps((THIS_PYTHON, pickle.dumps([]), {"t": b"cno_such_module_anywhere\nx\n."}))
     with pytest.raises(
         WorkflowImportError, match=r"task 't' cannot be loaded on this node: ModuleNotFoundError: .*inst"
     ):
         payload.load_task(bundle, "t")
+
+
+def test_code_of_another_python_is_told_as_such() -> None:
+    (digest,), bundles = payload.pack_tasks([BaseTask("t")])
+    _, code, tasks = pickle.loads(bundles[digest])
+    assert payload.load_task(pickle.dumps(("3.5", code, tasks)), "t").name == "t"
+    with pytest.raises(WorkflowImportError, match=r"submitted from Python 3\.5 and this node runs 3"):
+        payload.load_task(pickle.dumps(("3.5", b"no pickle", tasks)), "t")
 
 
 # --- data ---

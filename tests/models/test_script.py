@@ -143,6 +143,18 @@ def test_each_folder_has_its_own_modules(write_script: WriteScript) -> None:
     assert values == ["one", "two"]
 
 
+def test_a_folder_whose_name_only_begins_alike_is_not_the_scripts(write_script: WriteScript, tmp_path: Path) -> None:
+    write_script("folder2/elsewhere.py", "value = 1")
+    path = write_script(
+        "folder/flow.py", f"import sys\nsys.path.append({str(tmp_path / 'folder2')!r})\nimport elsewhere"
+    )
+    try:
+        import_script(path)
+        assert "elsewhere" in sys.modules
+    finally:
+        sys.modules.pop("elsewhere", None)
+
+
 def test_what_was_imported_before_is_put_back(write_script: WriteScript, monkeypatch: pytest.MonkeyPatch) -> None:
     beside = write_script("beside_before.py", "value = 1")
     before = ModuleType("beside_before")
@@ -241,13 +253,43 @@ def test_an_interrupt_is_not_the_scripts_fault(write_script: WriteScript) -> Non
 
 # --- shipping ---
 
+NEIGHBOURS = {
+    "module": {"beside.py": "import math\nOFFSET = 10\ndef shift(x):\n    return math.floor(x) + OFFSET\n"},
+    "package": {
+        "beside/__init__.py": "from beside.inner import shift\n",
+        "beside/inner.py": "def shift(x):\n    return int(x) + 10\n",
+    },
+    "package whose modules mention each other": {
+        "beside/__init__.py": "from beside.inner import shift\n",
+        "beside/inner.py": "import beside.other\ndef shift(x):\n    return beside.other.plus(int(x))\n",
+        "beside/other.py": "import beside.inner\ndef plus(x):\n    return x + 10 if beside.inner.shift else 0\n",
+    },
+    "package without an __init__ file": {
+        "beside/shift.py": "def shift(x):\n    return int(x) + 10\nshift.shift = shift\n"
+    },
+}
 
-def test_functions_of_a_script_and_of_its_neighbours_are_shipped_by_value(write_script: WriteScript) -> None:
-    write_script("beside.py", "import math\nOFFSET = 10\n\ndef shift(x):\n    return math.floor(x) + OFFSET\n")
-    write_script("package/__init__.py", "")
-    write_script("package/inner.py", "def twice(x):\n    return 2 * x\n")
-    text = "import beside\nfrom package.inner import twice\n\ndef f(x):\n    return twice(beside.shift(x))\n"
-    data = payload.dumps(import_script(write_script("flow.py", text)).f)
+
+@pytest.mark.parametrize("kind", NEIGHBOURS)
+def test_functions_of_a_script_and_of_its_neighbours_are_shipped_by_value(kind: str, write_script: WriteScript) -> None:
+    for name, text in NEIGHBOURS[kind].items():
+        write_script(name, text)
+    head = "import beside.shift\nbeside.shift = beside.shift.shift\n" if "without" in kind else "import beside\n"
+    module = import_script(write_script("flow.py", head + "def f(x):\n    return beside.shift(x)\n"))
     code = "import sys; from meshflow.models.payload import loads; print(loads(sys.stdin.buffer.read())(1.5))"
-    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
-    assert done.stdout == b"22\n"
+    done = subprocess.run([sys.executable, "-c", code], input=payload.dumps(module.f), capture_output=True, check=True)
+    assert done.stdout == b"11\n"
+
+
+def test_a_namespace_that_is_only_in_part_beside_the_script_is_not_its_own(
+    write_script: WriteScript, tmp_path: Path
+) -> None:
+    write_script("one/shared/a.py", "")
+    write_script("two/shared/b.py", "")
+    text = f"import sys\nsys.path.append({str(tmp_path / 'two')!r})\nimport shared.a, shared.b\n"
+    try:
+        import_script(write_script("one/flow.py", text))
+        assert "shared" in sys.modules
+    finally:
+        for name in ("shared", "shared.a", "shared.b"):
+            sys.modules.pop(name, None)

@@ -73,7 +73,14 @@ def test_a_refusal_is_raised_as_what_it_is(kind: str | None, error: type[Meshflo
 
 @pytest.mark.parametrize(
     ("names", "sent"),
-    [("sub:1", ["sub:1"]), (["a:1", "b:1"], ["a:1", "b:1"]), (("a:1",), ["a:1"]), ([], []), (None, None)],
+    [
+        ("sub:1", ["sub:1"]),
+        (["a:1", "b:1"], ["a:1", "b:1"]),
+        (("a:1",), ["a:1"]),
+        ([], []),
+        (None, None),
+        ([None, "a:1"], ["a:1"]),
+    ],
 )
 def test_join_dags_sends_a_list_of_names(names: Any, sent: list[str] | None) -> None:
     client = Client()

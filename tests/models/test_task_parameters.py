@@ -1,5 +1,8 @@
 """Parameters that may be computed at run time."""
 
+import pickle
+from copy import deepcopy
+
 import pytest
 
 from meshflow.models.task_parameters import TaskParameters
@@ -37,6 +40,13 @@ def test_excluded_names_are_neither_computed_nor_in_the_result() -> None:
         raise AssertionError
 
     assert TaskParameters(a=1, b=fail).eval(None, None, exclude=["b"]) == {"a": 1}
+
+
+def test_parameters_survive_copies_and_pickles() -> None:
+    parameters = TaskParameters(a=[1])
+    for copy in (deepcopy(parameters), pickle.loads(pickle.dumps(parameters))):
+        assert (copy.a, type(copy)) == ([1], TaskParameters)
+        assert copy.a is not parameters.a
 
 
 def test_eval_single_computes_one() -> None:

@@ -1,6 +1,6 @@
 """What the parts of the contract share: a store to ask, and runs to ask it about."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -43,6 +43,19 @@ def load(store: Store, run: RunId = RUN) -> RunRecord:
     found = ask(store, LoadRun(run))
     assert isinstance(found, RunRecord), found
     return found
+
+
+def handles(open_handle: Callable[[], Store]) -> Iterator[StoreFactory]:
+    """A factory of handles, which are closed in the end."""
+    given: list[Store] = []
+
+    def give() -> Store:
+        given.append(open_handle())
+        return given[-1]
+
+    yield give
+    for handle in given:
+        handle.close()
 
 
 class ContractPart:

@@ -95,11 +95,15 @@ class LogContract(ContractPart):
         assert ask(store, Append(large)) is True
         assert ask(store, ReadLog(RUN)) == (large,)
 
-    def test_logs_of_runs_with_similar_names_are_not_mixed_up(self, store: Store) -> None:
+    def test_logs_and_output_of_runs_with_similar_names_are_not_mixed_up(self, store: Store) -> None:
         runs = [RUN, *(dag_run_id(RUN, name) for name in ("a", "a:1", "a#1", "a/b", "a\x00", "", "é"))]
+        chunks = {run: WriteOutput(run, "task", 1, "stdout", 0, run.encode()) for run in runs}
         store.perform([Append(batch(0, run=run)) for run in runs])
+        store.perform(list(chunks.values()))
         for run in runs:
             assert ask(store, ReadLog(run)) == (batch(0, run=run),)
+            found = ask(store, ReadOutput(run))
+            assert found == ((chunks[run],) if run != RUN else tuple(chunks[run] for run in sorted(runs)))
 
     def test_removing_a_run_removes_the_logs_of_its_dag_runs(self, store: Store) -> None:
         last = RunId(RUN[:-1] + "0")  # follows all of the run's own in any order of text

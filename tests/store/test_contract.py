@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from meshflow.store.memory import MemoryStore
+from meshflow.store.mongo import MongoStore
 from meshflow.store.sqlite import SqliteStore
 from tests.store.contract import StoreContract, StoreFactory
+from tests.store.contract_base import handles
 
 
 class TestMemoryStore(StoreContract):
@@ -20,12 +22,12 @@ class TestMemoryStore(StoreContract):
 class TestSqliteStore(StoreContract):
     @pytest.fixture
     def store_factory(self, tmp_path: Path) -> Iterator[StoreFactory]:
-        handles: list[SqliteStore] = []
+        yield from handles(lambda: SqliteStore(tmp_path / "store.db"))
 
-        def open_handle() -> SqliteStore:
-            handles.append(SqliteStore(tmp_path / "store.db"))
-            return handles[-1]
 
-        yield open_handle
-        for handle in handles:
-            handle.close()
+class TestMongoStore(StoreContract):
+    """Through pymongo and a socket, to the stand-in."""
+
+    @pytest.fixture
+    def store_factory(self, mongo_url: str) -> Iterator[StoreFactory]:
+        yield from handles(lambda: MongoStore(mongo_url))

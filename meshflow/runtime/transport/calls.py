@@ -15,8 +15,8 @@ from meshflow.store.remote import AskTooLarge
 
 
 class StoreCalls:
-    """Asks one node at a time, over a Line that is kept while that node answers. `timeout_s`: how long it may be silent.
-    Below the time that a large answer may take, it must be raised on slow links."""
+    """Asks one node at a time, over a Line that is kept while that node answers. `timeout_s` is how long it may take to
+    answer: longer than `max_message_bytes` need on the slowest link."""
 
     def __init__(self, key: MeshKey, settings: TransportSettings | None = None, timeout_s: float = 10.0) -> None:
         self._key = key

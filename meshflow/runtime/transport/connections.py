@@ -1,11 +1,11 @@
 """The DEALER sockets of a node: one per peer, made when there is something to send, closed when idle.
 
-A peer's connection is for that peer alone (see the routing id in the package), and goes with it. A seed, whose id is not
-known yet, has a connection for its address, to whoever listens there.
+A peer's connection is for that peer alone (see the routing id in the package), and goes with it. A seed, whose id is
+not known yet, has a connection for its address, to whoever listens there.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -15,11 +15,19 @@ import zmq
 from meshflow.ids import NodeId
 from meshflow.runtime.address import BadAddress, parse_address
 from meshflow.runtime.keys import MeshKey
-from meshflow.runtime.transport.diagnosis import SIGNS, Diagnosis
-from meshflow.runtime.transport.problems import ConnectionLost, NobodyThere, OutOfSockets, Problems, Unreachable
+from meshflow.runtime.transport.diagnosis import Diagnosis
+from meshflow.runtime.transport.problems import (
+    NobodyThere,
+    NotANode,
+    OutOfSockets,
+    Problems,
+    Silent,
+    Unreachable,
+    WrongKey,
+)
 from meshflow.runtime.transport.routes import routing_id
 from meshflow.runtime.transport.settings import TransportSettings
-from meshflow.runtime.transport.sockets import Context, Monitor, Socket, open_dealer
+from meshflow.runtime.transport.sockets import Context, Monitor, Socket, dial
 from meshflow.runtime.transport.wakeups import Wakeups
 
 
@@ -54,7 +62,7 @@ class Connections:
         context: Context,
         wakeups: Wakeups,
         problems: Problems,
-        on_frames: Callable[[str, list[bytes]], None],
+        on_frames: Callable[[list[bytes]], None],
     ) -> None:
         self._me = me
         self._key = key
@@ -63,17 +71,14 @@ class Connections:
         self._wakeups = wakeups
         self._problems = problems
         self._on_frames = on_frames
-        """Called with the address and the frames of what a peer's ROUTER answered over our connection."""
+        """Called with the frames of each answer that a peer's ROUTER sent over our connection."""
         self._open: dict[Target, _Connection] = {}
         self._numbers = count(1)
         self._disconnected: dict[NodeId, None] = {}
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     def send(self, target: Target, data: bytes) -> bool:
-        """Send over the connection to `target`, made if there is none; False if it was dropped: the queue is full, or no
-        connection can be made."""
+        """Send over the connection to `target`, made if there is none. False: it was dropped, because the queue is full
+        or no connection can be made."""
         connection = self._open.get(target) or self._make(target)
         if connection is None:
             return False
@@ -100,20 +105,16 @@ class Connections:
     def _make(self, target: Target) -> _Connection | None:
         try:
             address = parse_address(target.address)
-            with _closing_on_error() as opened:
-                name = routing_id(self._me, next(self._numbers), target.peer)
-                socket = open_dealer(self._context, self._key, self._settings, name, address)
-                opened.append(socket)
-                monitor = Monitor(self._context, socket, SIGNS)
-                opened.append(monitor.socket)
-                socket.connect(str(address))
+            name = routing_id(self._me, next(self._numbers), target.peer)
+            socket, monitor = dial(self._context, self._key, self._settings, name, address)
         except BadAddress as problem:
             self._problems.note(target.address, problem)
             return None
         except zmq.ZMQError as problem:
             self._problems.note(str(target.peer or target.address), OutOfSockets(target.address, str(problem)))
             return None
-        connection = _Connection(target, socket, monitor, Diagnosis(target.address))
+        diagnosis = Diagnosis(target.address, self._settings.connect_timeout_s)
+        connection = _Connection(target, socket, monitor, diagnosis)
         self._open[target] = connection
         self._wakeups.add(socket, partial(self._drain, connection))
         self._wakeups.add(monitor.socket, partial(self._drain_monitor, connection))
@@ -126,7 +127,7 @@ class Connections:
             except zmq.Again:
                 return done
             connection.was_used = True
-            self._on_frames(connection.target.address, frames)
+            self._on_frames(frames)
         return limit
 
     def _drain_monitor(self, connection: _Connection, limit: int) -> int:
@@ -134,27 +135,29 @@ class Connections:
             sign = connection.monitor.read()
             if sign is None:
                 return done
-            problem = connection.diagnosis.feed(*sign)
-            if problem is None:
-                connection.is_down = connection.is_down and not connection.diagnosis.is_ready
-            elif not connection.is_down:
-                connection.is_down = True
-                self._report(connection.target, problem)
+            problem = connection.diagnosis.feed(*sign, time.monotonic())
+            if problem is not None:
+                self._report(connection, problem)
+            elif connection.diagnosis.is_ready:
+                connection.is_down = False
         return limit
 
-    def _report(self, target: Target, problem: Unreachable) -> None:
-        if target.peer is not None:
-            self._disconnected[target.peer] = None
+    def _report(self, connection: _Connection, problem: Unreachable) -> None:
+        address, peer = connection.target.address, connection.target.peer
         match problem:
-            case ConnectionLost():
-                pass  # that a node is gone is for the membership to say
-            case NobodyThere() if target.peer is not None:
-                pass
-            case _:
-                self._problems.note(target.address, problem)
+            case WrongKey() | NotANode():
+                self._problems.note(address, problem)
+            case NobodyThere() if peer is None:
+                self._problems.note(address, problem)
+            case Silent():
+                pass  # for the membership to find out, which has more patience
+            case _ if peer is not None and not connection.is_down:
+                connection.is_down = True
+                self._disconnected[peer] = None
 
     def disconnected(self) -> list[NodeId]:
-        """Peers whose connection broke, or could not be made, since the last call; each once until it is made again."""
+        """Peers whose end of a connection was closed or refused since the last call; each once until it is made
+        again."""
         peers = list(self._disconnected)
         self._disconnected.clear()
         return peers
@@ -179,14 +182,3 @@ class Connections:
             self._wakeups.remove(connection.socket)
             connection.monitor.close()
             connection.socket.close(round(linger_s * 1000))
-
-
-@contextmanager
-def _closing_on_error() -> Iterator[list[Socket]]:
-    opened: list[Socket] = []
-    try:
-        yield opened
-    except zmq.ZMQError:
-        for socket in opened:
-            socket.close(0)
-        raise

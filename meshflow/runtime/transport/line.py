@@ -4,7 +4,11 @@ It says at once when nobody is there, or when the node has another key. Once it 
 on with another node, or tries again, opens another Line.
 """
 
+import math
+import os
+import threading
 import time
+from contextlib import suppress
 
 import zmq
 
@@ -12,14 +16,46 @@ from meshflow.core.messages import Message
 from meshflow.ids import NodeId
 from meshflow.runtime.address import parse_address
 from meshflow.runtime.keys import MeshKey
-from meshflow.runtime.transport.diagnosis import SIGNS, Diagnosis
-from meshflow.runtime.transport.problems import MessageTooLarge, Unreachable
+from meshflow.runtime.transport.diagnosis import Diagnosis
+from meshflow.runtime.transport.problems import MessageTooLarge, OutOfSockets, Unreachable
 from meshflow.runtime.transport.routes import routing_id
 from meshflow.runtime.transport.settings import TransportSettings
-from meshflow.runtime.transport.sockets import Monitor, open_context, open_dealer
+from meshflow.runtime.transport.sockets import Context, dial, open_context
 from meshflow.wire import decode_message, encode_message
 
 _ANSWER_FRAMES = 2
+
+
+class _SharedContext:
+    """The ZeroMQ context of all Lines of a process: a client may ask hundreds of nodes at once, and a context has two
+    threads and ten descriptors. It goes with the last Line."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._context: Context | None = None
+        self._pid = 0
+        self._user_count = 0
+
+    def take(self, settings: TransportSettings) -> Context:
+        """The context, to be given back once."""
+        with self._lock:
+            if self._context is None or self._pid != os.getpid():  # a context does not survive a fork
+                self._context, self._pid, self._user_count = open_context(settings), os.getpid(), 0
+            self._user_count += 1
+            return self._context
+
+    def give_back(self) -> None:
+        """Let go of it; waits, if it was the last, for what lingers in closed sockets."""
+        with self._lock:
+            self._user_count -= 1
+            context = self._context
+            if self._user_count or context is None:
+                return
+            self._context = None
+        context.term()
+
+
+_CONTEXT = _SharedContext()
 
 
 class Line:
@@ -30,20 +66,23 @@ class Line:
         """
         Raises:
             BadAddress: `address` is none.
+            OutOfSockets: the process has too many.
         """
         self.me = me
         self.address = address
         self._settings = settings or TransportSettings()
         to = parse_address(address)
-        self._diagnosis = Diagnosis(address)
+        self._diagnosis = Diagnosis(address, self._settings.connect_timeout_s)
         self._problem: Unreachable | None = None
-        self._context = open_context(self._settings)
-        self._socket = open_dealer(self._context, key, self._settings, routing_id(me, 1, None), to)
-        self._monitor = Monitor(self._context, self._socket, SIGNS)
+        context = _CONTEXT.take(self._settings)
+        try:
+            self._socket, self._monitor = dial(context, key, self._settings, routing_id(me, 1, None), to)
+        except zmq.ZMQError as problem:
+            _CONTEXT.give_back()
+            raise OutOfSockets(address, str(problem)) from None
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor.socket, zmq.POLLIN)
-        self._socket.connect(str(to))
 
     def send(self, message: Message) -> None:
         """Send, or have it wait until the connection is made. Whether it arrived, only an answer can tell.
@@ -55,10 +94,8 @@ class Line:
         data = encode_message(message)
         if len(data) > self._settings.max_message_bytes:
             raise MessageTooLarge(type(message).__name__, len(data), self._settings.max_message_bytes)
-        try:
+        with suppress(zmq.Again):  # the queue is full, or the connection has failed, which `receive` says
             self._socket.send(data, zmq.NOBLOCK)
-        except zmq.Again:
-            pass  # the queue is full, or the connection has failed, which `receive` says
 
     def receive(self, timeout_s: float) -> Message | None:
         """The next message of the node; None when there is none for `timeout_s`.
@@ -81,11 +118,11 @@ class Line:
             left_s = give_up_at - time.monotonic()
             if left_s <= 0:
                 return None
-            self._poller.poll(left_s * 1000)
+            self._poller.poll(math.ceil(left_s * 1000))
 
     def _diagnose(self) -> Unreachable | None:
         while sign := self._monitor.read():
-            if problem := self._diagnosis.feed(*sign):
+            if problem := self._diagnosis.feed(*sign, time.monotonic()):
                 return problem
         return None
 
@@ -97,8 +134,11 @@ class Line:
         return frames[-1] if len(frames) == _ANSWER_FRAMES else b""
 
     def close(self) -> None:
-        """Close; waits for at most `linger_s` until what was sent has gone out."""
+        """Close. The last Line of a process waits for at most `linger_s` until what was sent over all has gone out.
+        May be called again."""
+        if self._socket.closed:
+            return
         linger_s = 0.0 if self._problem else self._settings.linger_s
         self._monitor.close()
         self._socket.close(round(linger_s * 1000))
-        self._context.term()
+        _CONTEXT.give_back()

@@ -33,6 +33,7 @@ from meshflow.runtime.transport.zap import Doorkeeper
 from meshflow.store.remote import ANSWERS_TOO_LARGE
 from meshflow.wire import ProtocolMismatch, decode_message, encode_message
 
+
 @dataclass(slots=True)
 class Counts:
     """What a transport has done so far."""
@@ -50,8 +51,9 @@ class Counts:
 class Transport:
     """Listens on `bind` (`tcp://host:port`, port 0: any free one) as the node `me`.
 
-    `advertise` is the host that others are told, if not the one it is bound to; bound to all interfaces, the way `toward`
-    the seeds decides. `accepted` are the public keys that may connect; by default that of `key`.
+    `advertise` is the host, or `host:port`, that others are told if not the one it is bound to; for a node bound to all
+    interfaces, the way `toward` the seeds decides. `accepted` are the public keys that may connect; without any, it is
+    that of `key`.
     """
 
     def __init__(
@@ -79,7 +81,8 @@ class Transport:
         self._problems = Problems()
         self._routes = Routes(me, self._settings.max_routes)
         self._inbox: list[tuple[NodeId, Message]] = []
-        self._sweep_at = -math.inf
+        self._has_ticked = False
+        self._sweep_at = math.inf
         self._context = open_context(self._settings)
         self._wakeups = Wakeups()
         self._connections = Connections(
@@ -109,7 +112,7 @@ class Transport:
             raise CannotBind(str(at), str(problem)) from None
 
     def _told(self, advertise: str, toward: Sequence[str]) -> Address:
-        bound = parse_address(self._router.last_endpoint.decode("ascii"))
+        bound = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
         if advertise:
             return parse_address(advertise, bound.port)
         return reachable(bound, [parse_address(each) for each in toward])
@@ -133,12 +136,13 @@ class Transport:
         return self._wakeups.has_more()
 
     def disconnected(self) -> list[NodeId]:
-        """Peers whose connection broke, or could not be made, since the last call. A hint that they are gone, no proof."""
+        """Peers whose end of a connection was closed or refused since the last call: a hint that they are gone, no
+        proof. Each once, until the connection is made again. Not those that are only silent."""
         return self._connections.disconnected()
 
     def problems(self) -> list[Problem]:
-        """For the log, since the last call: who sent nonsense or another protocol version, seeds that do not answer, peers
-        with another key, messages of ours that are too large. Each kind once per peer."""
+        """For the log, since the last call: who sent nonsense or another protocol version, seeds that do not answer,
+        peers with another key, messages of ours that are too large. Each kind once per peer."""
         return self._problems.drain()
 
     def _drain_router(self, limit: int) -> int:
@@ -160,7 +164,7 @@ class Transport:
             # It does not understand us either; but from any message of ours it learns why, and can tell its user.
             self._reply(sender, encode_message(ProbeNack(0)))
 
-    def _take_answer(self, address: str, frames: list[bytes]) -> None:
+    def _take_answer(self, frames: list[bytes]) -> None:
         if len(frames) != 2 or not is_node_id(frames[0]):
             self.counts.bad += 1
             return
@@ -242,7 +246,8 @@ class Transport:
         except zmq.Again:
             return False
         except zmq.ZMQError as problem:
-            assert problem.errno == errno.EHOSTUNREACH, problem
+            if problem.errno != errno.EHOSTUNREACH:
+                raise
             self._routes.lost(to)
             return False
         finally:
@@ -258,13 +263,14 @@ class Transport:
 
     def tick(self, now: float) -> None:
         """Close what has been idle; early calls do nothing."""
-        if now >= self._sweep_at:
+        if not self._has_ticked or now >= self._sweep_at:
+            self._has_ticked = True
             self._connections.close_idle()
             self._sweep_at = now + self._settings.idle_s
 
     def deadline(self) -> float:
-        """When `tick` is next due, in the monotonic seconds that it is given; `math.inf`: not as things stand."""
-        return self._sweep_at if len(self._connections) else math.inf
+        """When `tick` is next due, in the monotonic seconds that it is given; `math.inf` before the first."""
+        return self._sweep_at
 
     def close(self) -> None:
         """Close everything; waits for at most `linger_s` until what was sent has gone out."""

@@ -13,7 +13,7 @@ class PortInUse(UsageError):
 
     def __init__(self, address: str) -> None:
         super().__init__(
-            f"cannot listen on '{address}': the port is in use; stop what uses it, or choose another port (0: any free one)"
+            f"cannot listen on '{address}': the port is in use; stop what uses it, or choose another (0: any free one)"
         )
 
 
@@ -56,12 +56,20 @@ class Unreachable(UsageError):
 
 
 class NobodyThere(Unreachable):
-    """Nothing listens at the address, or it does not answer."""
+    """Nothing listens at the address."""
 
-    def __init__(self, address: str, reason: str) -> None:
+    def __init__(self, address: str, reason: str = "connection refused") -> None:
         super().__init__(
             address, f"no node answers at '{address}' ({reason}); check the address, and that the node is running"
         )
+
+
+class Silent(NobodyThere):
+    """The address does not answer in time: the host is down, the network or a firewall in between swallows everything,
+    or the node is stopped."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, "it is silent")
 
 
 class WrongKey(Unreachable):
@@ -70,8 +78,8 @@ class WrongKey(Unreachable):
     def __init__(self, address: str) -> None:
         super().__init__(
             address,
-            f"the node at '{address}' does not accept this mesh key; copy the key of its mesh to this host, "
-            "and name the file in mesh.key_file or MESHFLOW_KEY_FILE",
+            f"the node at '{address}' hung up on this mesh key: it belongs to another mesh, or is no node at all; copy "
+            "the key of its mesh to this host, and name the file in mesh.key_file or MESHFLOW_KEY_FILE",
         )
 
 
@@ -86,7 +94,9 @@ class ConnectionLost(Unreachable):
     """The connection broke after it was made. Whether the last messages arrived is unknown."""
 
     def __init__(self, address: str) -> None:
-        super().__init__(address, f"the connection to the node at '{address}' broke; the node, or its host, may be down")
+        super().__init__(
+            address, f"the connection to the node at '{address}' broke; the node, or its host, may be down"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """How every socket is set up, and what its monitor says.
 
-    IMMEDIATE off     a message to a peer whose connection is still being made waits for it. (With it on, the message is
-                      refused.) That it may wait until another node listens there is met by the routing id.
-    ROUTER_HANDOVER   a connection that is made again, before the ROUTER has noticed the end of the old one, takes over.
-    ROUTER_MANDATORY  an answer to who is gone is refused, not swallowed.
-    MAXMSGSIZE        is checked before the memory is taken. What exceeds it costs the sender its connection.
-    HEARTBEAT_*       from both ends; a connection cut in silence would otherwise stay for ever.
+IMMEDIATE off     a message to a peer whose connection is still being made waits for it. (With it on, the message is
+                  refused.) That it may wait until another node listens there is met by the routing id.
+ROUTER_HANDOVER   a connection that is made again, before the ROUTER has noticed the end of the old one, takes over.
+ROUTER_MANDATORY  an answer to who is gone is refused, not swallowed.
+MAXMSGSIZE        is checked before the memory is taken. What exceeds it costs the sender its connection.
+HEARTBEAT_*       from both ends; a connection cut in silence would otherwise stay for ever.
 """
 
 import enum
@@ -51,19 +51,34 @@ def open_router(context: Context, key: MeshKey, settings: TransportSettings, *, 
     return router
 
 
-def open_dealer(context: Context, key: MeshKey, settings: TransportSettings, routing_id: bytes, to: Address) -> Socket:
-    """A DEALER for one address; not connected yet."""
+def dial(
+    context: Context, key: MeshKey, settings: TransportSettings, routing_id: bytes, to: Address
+) -> tuple[Socket, "Monitor"]:
+    """A DEALER that connects to `to`, and what watches it.
+
+    Raises:
+        zmq.ZMQError: there are too many sockets or descriptors; nothing is left behind.
+    """
     dealer = context.socket(zmq.DEALER)
-    _set_up(dealer, settings, is_ipv6=to.is_ipv6)
-    dealer.setsockopt(zmq.ROUTING_ID, routing_id)
-    dealer.setsockopt(zmq.IMMEDIATE, 0)
-    dealer.setsockopt(zmq.RECONNECT_IVL, _ms(settings.reconnect_s))
-    dealer.setsockopt(zmq.RECONNECT_IVL_MAX, _ms(settings.max_reconnect_s))
-    dealer.setsockopt(zmq.CONNECT_TIMEOUT, _ms(settings.connect_timeout_s))
-    dealer.setsockopt(zmq.CURVE_SERVERKEY, key.public.encode("ascii"))
-    dealer.setsockopt(zmq.CURVE_PUBLICKEY, key.public.encode("ascii"))
-    dealer.setsockopt(zmq.CURVE_SECRETKEY, key.secret.encode("ascii"))
-    return dealer
+    monitor = None
+    try:
+        _set_up(dealer, settings, is_ipv6=to.is_ipv6)
+        dealer.setsockopt(zmq.ROUTING_ID, routing_id)
+        dealer.setsockopt(zmq.IMMEDIATE, 0)
+        dealer.setsockopt(zmq.RECONNECT_IVL, _ms(settings.reconnect_s))
+        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, _ms(settings.max_reconnect_s))
+        dealer.setsockopt(zmq.CONNECT_TIMEOUT, _ms(settings.connect_timeout_s))
+        dealer.setsockopt(zmq.CURVE_SERVERKEY, key.public.encode("ascii"))
+        dealer.setsockopt(zmq.CURVE_PUBLICKEY, key.public.encode("ascii"))
+        dealer.setsockopt(zmq.CURVE_SECRETKEY, key.secret.encode("ascii"))
+        monitor = Monitor(context, dealer, Sign)
+        dealer.connect(str(to))
+    except zmq.ZMQError:
+        if monitor is not None:
+            monitor.close()
+        dealer.close(0)
+        raise
+    return dealer, monitor
 
 
 def _set_up(socket: Socket, settings: TransportSettings, *, is_ipv6: bool) -> None:
@@ -85,6 +100,8 @@ def _ms(seconds: float) -> int:
 class Sign(enum.IntEnum):
     """What a monitor tells of a socket."""
 
+    CONNECTING = zmq.EVENT_CONNECT_DELAYED
+    """TCP is on its way."""
     CONNECT_FAILED = zmq.EVENT_CLOSED
     """TCP did not connect."""
     BROKEN_OFF = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -112,12 +129,16 @@ class Monitor:
     def __init__(self, context: Context, watched: Socket, signs: Iterable[Sign]) -> None:
         name = f"inproc://meshflow-monitor-{next(self._serials)}"
         self._watched = watched
-        watched.monitor(name, reduce(operator.or_, signs))
         self.socket: Socket = context.socket(zmq.PAIR)
         # ZeroMQ's I/O thread would block at the limit, holding a lock that closing the watched socket needs.
         self.socket.setsockopt(zmq.RCVHWM, 0)
         self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.connect(name)
+        try:
+            watched.monitor(name, reduce(operator.or_, signs))
+            self.socket.connect(name)
+        except zmq.ZMQError:
+            self.socket.close(0)
+            raise
 
     def read(self) -> tuple[Sign, int] | None:
         """The next sign and its value, or None when there is none for now."""

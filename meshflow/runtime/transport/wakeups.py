@@ -4,7 +4,7 @@ The descriptor of a ZeroMQ socket is edge-triggered: it says that something chan
 until there is nothing more, or remember that there may be. Every call on a socket, sending too, may take the news away
 from its descriptor (zmq_getsockopt(3), ZMQ_FD). So:
 
-1. A socket is *awake* when its descriptor said so, when it was touched (sent on), and until a drain of it came to its end.
+1. A socket is *awake* from when its descriptor said so, or it was touched (sent on), until a drain came to its end.
 2. Only when no awake socket has anything to read may the loop wait for the descriptor.
 3. Awake sockets take turns, so that a busy one delays the others by no more than one call.
 """
@@ -17,7 +17,8 @@ import zmq
 from meshflow.runtime.transport.sockets import Socket
 
 Drain = Callable[[int], int]
-"""Reads up to that many messages of a socket, and says how many there were; fewer than asked for mean: no more for now."""
+"""Reads up to that many messages of a socket, and says how many there were; fewer than asked for: no more for now. It
+closes no socket."""
 
 
 class Wakeups:
@@ -30,20 +31,20 @@ class Wakeups:
 
     def fileno(self) -> int:
         """A descriptor that is readable when a sleeping socket has news. It stays the same as sockets come and go."""
-        # epoll and kqueue have a descriptor that can itself be waited for; where there is neither, there is no loop for us.
-        return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
+        # epoll and kqueue have a descriptor that can itself be waited for.
+        return self._selector.fileno()
 
     def add(self, socket: Socket, drain: Drain) -> None:
         """Look after a new socket."""
         self._drains[socket] = drain
-        self._selector.register(socket.fd, selectors.EVENT_READ, socket)
+        self._selector.register(_descriptor(socket), selectors.EVENT_READ, socket)
         self.touch(socket)
 
     def remove(self, socket: Socket) -> None:
         """Forget a socket; to be called before it is closed."""
         del self._drains[socket]
         self._awake.pop(socket, None)
-        self._selector.unregister(socket.fd)
+        self._selector.unregister(_descriptor(socket))
 
     def touch(self, socket: Socket) -> None:
         """To be called after each send."""
@@ -56,18 +57,16 @@ class Wakeups:
         for socket in list(self._awake):
             if limit == 0:
                 return
-            if socket not in self._awake:
-                continue  # closed by a drain before it
             del self._awake[socket]
             count = self._drains[socket](limit)
-            if count == limit and socket in self._drains:
+            if count == limit:
                 self._awake[socket] = None
             limit -= count
 
     def has_more(self) -> bool:
         """Whether there is something to read of which the descriptor may say nothing."""
         for socket in list(self._awake):
-            if socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            if int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 return True
             del self._awake[socket]
         return False
@@ -75,3 +74,7 @@ class Wakeups:
     def close(self) -> None:
         """Let go of the descriptor."""
         self._selector.close()
+
+
+def _descriptor(socket: Socket) -> int:
+    return int(socket.getsockopt(zmq.FD))

@@ -1,7 +1,7 @@
 """Who may connect: the handler of the ZeroMQ Authentication Protocol (RFC 27).
 
-For each client that has shown that it owns its key pair, the ROUTER asks here, before any of its messages get through. A
-handler serves one context, and is read in the node's loop like any other socket: a thread of its own would save nothing.
+For each client that has shown that it owns its key pair, the ROUTER asks here before any of its messages get through.
+A handler serves one context. It is read in the node's loop like any other socket: a thread would save nothing.
 """
 
 from collections.abc import Iterable

@@ -1,0 +1,36 @@
+"""From settings to a connection: which nodes there may be, and with which key to speak to them."""
+
+import os
+import random
+from collections.abc import Mapping
+
+from meshflow.ids import new_node_id
+from meshflow.mesh import Link, Mesh
+from meshflow.runtime.address import parse_address
+from meshflow.runtime.folder import find_key, runtime_folder, state_path
+from meshflow.settings import Settings
+
+
+def open_mesh(settings: Settings, connect: str | None = None, environ: Mapping[str, str] = os.environ) -> Mesh:
+    """The mesh that a client of these settings means: that of the node at `connect` (`host:port`) or `mesh.connect`;
+    else the one whose nodes run on this host or are named in `mesh.join`. No contact is made yet.
+
+    Raises:
+        BadAddress: what was given is no address.
+        BadKey, UnsafeKeyFile, BadFolder: the key of the mesh cannot be read.
+    """
+    mesh = settings.mesh
+    runtime = runtime_folder(mesh.name, environ)
+    key = find_key(runtime, state_path(mesh.name, environ), mesh.key_file).key
+    asked = connect or mesh.connect
+    given = [str(parse_address(text)) for text in ([asked] if asked else mesh.join)]
+
+    def addresses() -> list[str]:
+        return given if asked else [*(peer.address for peer in runtime.peers()), *given]
+
+    def dial(address: str) -> Link:
+        from meshflow.runtime.transport.line import Line  # ZeroMQ costs 40 ms, which "no mesh found" need not
+
+        return Line(new_node_id(random.SystemRandom()), key, address)
+
+    return Mesh(dial, addresses, timeout_s=mesh.timeout_s)

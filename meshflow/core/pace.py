@@ -1,0 +1,32 @@
+"""How long tasks take here, and how many jobs beyond the running ones are worth holding."""
+
+_WEIGHT = 0.2
+"""Of the latest task in the average: what runs now counts, one odd task does not."""
+
+_SHORTEST_S = 1e-6
+
+
+class Pace:
+    """The measured duration of tasks. `horizon_s`: work worth holding, in seconds; `max_prefetch`: jobs at most."""
+
+    def __init__(self, horizon_s: float, max_prefetch: int) -> None:
+        self._horizon_s = horizon_s
+        self._max_prefetch = max_prefetch
+        self._average_s: float | None = None
+
+    def took(self, seconds: float) -> None:
+        """A task took so long."""
+        if self._average_s is None:
+            self._average_s = seconds
+        else:
+            self._average_s += _WEIGHT * (seconds - self._average_s)
+
+    def is_at_least(self, seconds: float) -> None:
+        """Tasks that run now take at least so long."""
+        self._average_s = max(self._average_s or 0.0, seconds)
+
+    def prefetch(self, slots: int) -> int:
+        """How many jobs to hold beyond what `slots` run; none before anything was measured."""
+        if self._average_s is None:
+            return 0
+        return min(self._max_prefetch, int(slots * self._horizon_s / max(self._average_s, _SHORTEST_S)))

@@ -1,0 +1,120 @@
+"""How credit is shared between owners, and how it comes back."""
+
+import math
+
+from meshflow.core.credit import Credit
+from tests.core.builders import ANN, BOB, ME
+
+
+def credit(*hungry: str) -> Credit:
+    made = Credit(linger_s=0.005)
+    for owner in hungry:
+        made.offered({"ann": ANN, "bob": BOB, "me": ME}[owner])
+    return made
+
+
+def test_an_owner_that_offered_is_granted_all_there_is_room_for_and_told_so_once() -> None:
+    made = credit("ann")
+    made.grant(3, 0.0)
+    assert list(made.untold()) == [ANN]
+    assert made.totals(ANN) == (3, 0)
+    assert list(made.untold()) == []
+    made.grant(3, 0.1)
+    assert list(made.untold()) == []
+
+
+def test_nobody_is_granted_anything_without_an_offer() -> None:
+    made = credit()
+    made.grant(3, 0.0)
+    made.arrived(ANN, 2, has_more=True)
+    made.grant(3, 0.0)
+    assert (list(made.untold()), made.totals(ANN)) == ([], (0, 0))
+
+
+def test_credit_is_shared_and_what_is_odd_goes_round() -> None:
+    made = credit("ann", "bob")
+    made.grant(3, 0.0)
+    assert (made.totals(ANN), made.totals(BOB)) == ((2, 0), (1, 0))
+    for owner, count in [(ANN, 2), (BOB, 1)]:
+        made.arrived(owner, count, has_more=True)
+    made.grant(3, 0.1)
+    assert (made.totals(ANN), made.totals(BOB)) == ((3, 2), (3, 1))
+
+
+def test_who_got_nothing_stays_in_line() -> None:
+    made = credit("ann", "bob", "me")
+    made.grant(1, 0.0)
+    assert list(made.untold()) == [ANN]
+    made.arrived(ANN, 1, has_more=False)
+    made.grant(2, 0.1)
+    assert sorted(made.untold()) == [ANN, BOB, ME]
+    assert (made.totals(BOB), made.totals(ME)) == ((1, 0), (1, 0))
+
+
+def test_spare_credit_rests_with_the_owner_that_gave_work_last() -> None:
+    made = credit("ann", "bob")
+    made.grant(2, 0.0)
+    made.arrived(ANN, 1, has_more=False)
+    made.arrived(BOB, 1, has_more=False)
+    made.grant(2, 0.1)
+    assert (made.totals(ANN), made.totals(BOB)) == ((1, 1), (3, 1))
+    made.gone(BOB)
+    made.grant(2, 0.2)
+    assert list(made.untold()) == []
+
+
+def test_another_owners_offer_takes_unused_credit_back_after_a_while() -> None:
+    made = credit("ann")
+    made.grant(2, 0.0)
+    made.totals(ANN)
+    made.offered(BOB)
+    made.grant(2, 0.001)
+    assert (list(made.untold()), made.deadline()) == ([], 0.005)
+    made.grant(2, 0.005)
+    assert made.deadline() == math.inf
+    assert (made.totals(ANN), made.totals(BOB)) == ((0, 0), (2, 0))
+
+
+def test_credit_is_not_taken_from_owners_that_want_it_too() -> None:
+    made = credit("ann")
+    made.grant(2, 0.0)
+    made.offered(ANN)
+    made.offered(BOB)
+    made.grant(2, 1.0)
+    assert (made.totals(ANN), made.totals(BOB)) == ((2, 0), (0, 0))
+
+
+def test_an_owner_that_offers_although_it_has_credit_is_told_again() -> None:
+    made = credit("ann")
+    made.grant(2, 0.0)
+    made.totals(ANN)
+    made.offered(ANN)
+    assert list(made.untold()) == [ANN]
+    assert made.totals(ANN) == (2, 0)
+
+
+def test_an_owner_that_offers_and_has_no_credit_is_not_told_so() -> None:
+    made = credit("ann")
+    made.grant(0, 0.0)
+    made.offered(ANN)
+    assert list(made.untold()) == []
+
+
+def test_more_jobs_than_were_granted_are_counted_and_credit_goes_on_from_there() -> None:
+    made = credit("ann")
+    made.grant(1, 0.0)
+    made.arrived(ANN, 5, has_more=True)
+    made.grant(1, 0.1)
+    assert made.totals(ANN) == (6, 5)
+
+
+def test_an_owner_that_is_gone_has_no_credit_and_its_late_jobs_bring_none() -> None:
+    made = credit("ann", "bob")
+    made.grant(2, 0.0)
+    made.gone(ANN)
+    made.gone(ME)
+    made.arrived(ANN, 1, has_more=True)
+    assert made.totals(ANN) == (0, 0)
+    made.arrived(BOB, 1, has_more=False)
+    made.grant(5, 0.1)
+    assert made.totals(BOB) == (6, 1)

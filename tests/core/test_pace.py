@@ -1,0 +1,36 @@
+"""From the duration of tasks to the number of jobs held beyond the running ones."""
+
+import pytest
+
+from meshflow.core.pace import Pace
+
+
+def test_nothing_is_held_beyond_the_slots_before_anything_was_measured() -> None:
+    assert Pace(0.01, 256).prefetch(4) == 0
+
+
+@pytest.mark.parametrize(("took_s", "count"), [(0.001, 40), (0.0001, 256), (0.0, 256), (0.04, 1), (1.0, 0)])
+def test_as_many_jobs_are_held_as_the_slots_do_within_the_horizon(took_s: float, count: int) -> None:
+    pace = Pace(0.01, 256)
+    pace.took(took_s)
+    assert pace.prefetch(4) == count
+
+
+def test_the_average_follows_what_tasks_take() -> None:
+    pace = Pace(1.0, 1000)
+    pace.took(0.1)
+    pace.took(0.6)
+    assert pace.prefetch(1) == 5
+    for _ in range(50):
+        pace.took(0.01)
+    assert pace.prefetch(1) > 90
+
+
+def test_what_runs_for_longer_than_expected_counts_before_it_has_ended() -> None:
+    pace = Pace(0.01, 256)
+    pace.is_at_least(0.005)
+    assert pace.prefetch(4) == 8
+    pace.is_at_least(0.001)
+    assert pace.prefetch(4) == 8
+    pace.is_at_least(1.0)
+    assert pace.prefetch(4) == 0

@@ -1,0 +1,53 @@
+"""A worker and its jobs, for the tests of the pulling end."""
+
+from typing import Any
+
+from meshflow.core.asks import Asks
+from meshflow.core.effects import Effect, Send, Start
+from meshflow.core.messages import Attempt, Demand, Job, Message, Work
+from meshflow.core.worker import Worker, WorkerSettings
+from meshflow.ids import NodeId
+from tests.core.builders import ANN, attempt
+
+CODE = "digest"
+
+
+def job(of: Attempt, payload: str = CODE, *uses: str) -> Job:
+    """The job for an attempt."""
+    return Job(of, f"task {of.task}", "w", "task", payload, uses, (), None)
+
+
+def sent(effects: list[Effect], *kinds: type[Message]) -> list[Message]:
+    """The messages of these classes in `effects`; of all classes if none is named."""
+    messages = [effect.message for effect in effects if isinstance(effect, Send)]
+    return [message for message in messages if not kinds or isinstance(message, kinds)]
+
+
+def begun(effects: list[Effect]) -> list[int]:
+    """The tasks that are started in `effects`."""
+    return [effect.job.attempt.task for effect in effects if isinstance(effect, Start)]
+
+
+class Working:
+    """A worker of two slots that ANN gives work."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.asks = Asks()
+        self.worker = Worker(WorkerSettings(**{"slots": 2} | settings), self.asks)
+
+    def get(
+        self, *attempts: Attempt, of: NodeId = ANN, now: float = 0.0, backlog: int = 0, codes: tuple[str, ...] = (CODE,)
+    ) -> list[Effect]:
+        """Jobs for these attempts come, and all that follows at once."""
+        jobs = tuple(job(each) for each in attempts)
+        self.worker.work(of, Work(jobs, dict.fromkeys(codes, b"code"), backlog), now)
+        return self.worker.flush(now)
+
+    def offer(self, of: NodeId = ANN, now: float = 0.0) -> list[Demand]:
+        """The owner offers work; gives what it is granted."""
+        self.worker.offered(of)
+        return [each for each in sent(self.worker.flush(now), Demand) if isinstance(each, Demand)]
+
+    def run(self, *tasks: int, now: float = 0.0) -> None:
+        """Have the first attempts at these tasks run."""
+        assert begun(self.get(*(attempt(each) for each in tasks), now=now)) == list(tasks)
