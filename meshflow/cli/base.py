@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -91,14 +92,18 @@ def _remember(ctx: click.Context, parameter: click.Parameter, value: str | None)
 
 
 def load_config() -> "Config":
-    """The configuration of this call; tells once which of Lightflow's sections it passes over.
+    """The configuration of this call, `--connect` included; tells which of Lightflow's sections it passes over.
 
     Raises:
         ConfigLoadError: something in the file or the variables is wrong.
     """
     from meshflow.config import Config
 
-    config = Config.from_file(_options().get("config"), strict=False)
+    options = _options()
+    config = Config.from_file(options.get("config"), strict=False)
+    if "connect" in options:
+        mesh = replace(config.settings.mesh, connect=options["connect"])
+        config.settings = replace(config.settings, mesh=mesh)
     if config.ignored_sections:
         sections = ", ".join(config.ignored_sections)
         hint(f"note: {config.path}: Lightflow's settings under {sections} have no effect here")
@@ -113,7 +118,7 @@ def open_client(config: "Config | None" = None) -> "Client":
     """
     from meshflow.client import Client
 
-    return Client(config or load_config(), connect=_options().get("connect"))
+    return Client(config or load_config())
 
 
 def _options() -> dict[str, str]:

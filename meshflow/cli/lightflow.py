@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING
 import click
 
 from .base import SETTINGS, Command, is_terminal, load_config, mesh_options, open_client
-from .output import colored, local_time, table
+from .output import colored, local_time
 from .submit import submit
 from .workflows import workflows
 
 if TYPE_CHECKING:
-    from meshflow.queue.models import JobEvent, JobStats, WorkerStats
+    from meshflow.queue.models import JobStats, WorkerStats
 
 _MONITOR_COLUMNS = ("Status", "Type", "Name", "Duration (sec)")
 _MONITOR_DETAILS = ("Queue", "Workflow ID", "Worker")
-_MONITOR_WIDTHS = (10, 12, 25, 18, 16, 28, 20)
+_MONITOR_WIDTHS = (-10, -12, 25, 18, 16, 28, 20)
+_STATUS_WIDTHS = (-12, 20, 25, 25, 38)
+"""Columns as wide as Lightflow's; negative: set to the right."""
 
 
 @click.group("workflow", context_settings=SETTINGS)
@@ -50,18 +52,13 @@ def status(details: bool) -> None:
     config = load_config()
     with open_client(config) as client:
         records = client.runs(is_open=True)
-    headers = ["Status", "Name", "Start Time", *(["ID"] if details else []), "Arguments"]
-    rows = [
-        [
-            record.state.value,
-            record.name,
-            local_time(record.started_at or record.created_at, config.settings.cli.time_format),
-            *([record.run] if details else []),
-            ",".join(f"{name}={value}" for name, value in record.arguments.items()),
-        ]
-        for record in records
-    ]
-    table(headers, rows)
+    click.echo(_row(("Status", "Name", "Start Time", *(("ID", "Job") if details else ()), "Arguments"), _STATUS_WIDTHS))
+    click.echo("-" * (138 if details else 75))
+    for record in records:
+        started = local_time(record.started_at or record.created_at, config.settings.cli.time_format)
+        ids = (record.run, record.run) if details else ()  # a run is its own job
+        arguments = ",".join(f"{name}={value}" for name, value in record.arguments.items())
+        click.echo(_colored_row((record.state.value, record.name, started, *ids, arguments), _STATUS_WIDTHS))
 
 
 @click.group("worker", context_settings=SETTINGS)
@@ -142,26 +139,25 @@ def monitor(details: bool) -> None:
     from meshflow.workflows import events
 
     columns = (*_MONITOR_COLUMNS, *(_MONITOR_DETAILS if details else ()))
-    click.echo(_row(columns))
+    click.echo(_row(columns, _MONITOR_WIDTHS))
     click.echo("-" * (136 if details else 65))
     for event in events(load_config()):
-        click.echo(_monitored(event, details=details))
+        duration = "" if event.duration is None else f"{event.duration:.3f}"
+        more = (event.queue, event.workflow_id, event.hostname) if details else ()
+        click.echo(_colored_row((event.word, event.type, event.name, duration, *more), _MONITOR_WIDTHS))
 
 
-def _monitored(event: "JobEvent", *, details: bool) -> str:
-    duration = "" if event.duration is None else f"{event.duration:.3f}"
-    cells = (event.word, event.type, event.name, duration)
-    more = (event.queue, event.workflow_id, event.hostname) if details else ()
-    row = _row((*cells, *more))
-    return row.replace(event.word, colored(event.word), 1)
-
-
-def _row(cells: tuple[str, ...]) -> str:
+def _row(cells: tuple[str, ...], widths: tuple[int, ...]) -> str:
     padded = [
-        cell.rjust(width) if place < 2 else cell.ljust(width)
-        for place, (cell, width) in enumerate(zip(cells, _MONITOR_WIDTHS, strict=False))
+        cell.rjust(-width) if width < 0 else cell.ljust(width)
+        for cell, width in zip(cells, (*widths, *[0] * len(cells)), strict=False)
     ]
     return "  ".join(padded).rstrip()
+
+
+def _colored_row(cells: tuple[str, ...], widths: tuple[int, ...]) -> str:
+    """The same with the first cell, a state, in its colour."""
+    return _row(cells, widths).replace(cells[0], colored(cells[0]), 1)
 
 
 def _confirm(question: str, *, yes: bool) -> None:

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from meshflow.errors import UsageError
 from meshflow.version import __version__
 
 from .base import command, hint, load_config, mesh_options
+
+if TYPE_CHECKING:
+    from meshflow.core.member import Member
 
 _DRAIN_S = 1.0
 """Nobody is left who would want to wait for running tasks."""
@@ -58,7 +61,7 @@ def node(ctx: click.Context, /, queues: str | None, store: str | None, until_eof
         config,
         queues=names,
         store_url=store,
-        on_ready=_announce if until_eof else _greet(given["quiet"]),
+        on_ready=_announce if until_eof else None if given["quiet"] else _greet,
         **given,
     )
     if until_eof:
@@ -66,17 +69,15 @@ def node(ctx: click.Context, /, queues: str | None, store: str | None, until_eof
     ctx.exit(serve(options))
 
 
-def _greet(quiet: bool) -> Any:
-    def greet(*_: object) -> None:
-        if not quiet:
-            hint(f"meshflow {__version__} is ready; Ctrl-C drains and stops, twice stops at once")
+def _greet(member: "Member") -> None:
+    hint(f"meshflow {__version__}  node {member.name} (process {member.pid})")
+    hint(f"queues   {', '.join(member.queues)}      slots {member.slots}")
+    hint(f"address  {member.address}      store {member.store or 'that of the mesh'}")
+    hint("ready    waiting for work; Ctrl-C drains, twice stops at once")
 
-    return greet
 
-
-def _announce(*_: object) -> None:
-    click.echo("ready")
-    sys.stdout.flush()
+def _announce(member: "Member") -> None:
+    click.echo(f"ready {member.address}")
 
 
 def _stop_at_eof() -> None:

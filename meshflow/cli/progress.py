@@ -21,6 +21,9 @@ from .output import colored, event_document, line_document, print_json, seconds
 _STILL_S = 2.0
 """A wait longer than this is explained; people begin to wonder."""
 
+_REDRAW_S = 0.1
+"""The line at the bottom is redrawn no more often: eyes do not follow, and runs with many tasks take time to sum up."""
+
 _MAX_NAMED = 3
 """How many running or waiting tasks are named before the rest is counted."""
 
@@ -42,6 +45,7 @@ class Progress:
         self._still_s = _STILL_S
         self._told_at = started_at
         self._is_drawn = False
+        self._drawn_at = -_REDRAW_S
         self._told_ends = 0
 
     def tell(self, news: News, now: float) -> None:
@@ -58,6 +62,9 @@ class Progress:
     def tick(self, now: float) -> None:
         """Redraw the line at the bottom, or tell that it takes long; to be called a few times a second."""
         if self._is_live:
+            if now - self._drawn_at < _REDRAW_S:
+                return
+            self._drawn_at = now
             self._clear()
             columns = shutil.get_terminal_size().columns
             self._err.write(self.summary(now)[: columns - 1])  # a line that wraps could not be cleared

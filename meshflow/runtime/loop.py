@@ -14,9 +14,16 @@ from meshflow.core.events import MemberJoined, MemberUpdated
 from meshflow.core.messages import Attempt, Finished, Input, Job
 from meshflow.core.node import Node
 from meshflow.core.records import State, Value
-from meshflow.core.requests import Answer, ExtendField, GetBlob, GetField, PutBlob, Refused, Request, SetFields
-from meshflow.core.requests import WriteOutput
-from meshflow.errors import UsageError
+from meshflow.core.requests import (
+    Answer,
+    ExtendField,
+    GetBlob,
+    GetField,
+    PutBlob,
+    Request,
+    SetFields,
+    WriteOutput,
+)
 from meshflow.ids import RunId, workflow_of
 from meshflow.runtime.event_log import log_event, log_problem
 from meshflow.runtime.executor import Executor, ExecutorSettings

@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from meshflow import wire
 from meshflow.core.graph import DagDefinition, WorkflowSpec
 from meshflow.core.member import Member
-from meshflow.core.membership_settings import MembershipSettings
+from meshflow.core.membership_settings import PRESETS
 from meshflow.core.node import Node, NodeSettings
 from meshflow.core.requests import ListNodes, RegisterNode, Request
 from meshflow.core.worker import WorkerSettings
@@ -106,17 +107,18 @@ async def _serve(options: NodeOptions) -> int:
     is_borrowing = bool(options.join) and not options.store_url
     stored = () if is_borrowing else _stored_addresses(options)
     local = [entry.address for entry in folder.peers()]
-    seeds = [str(parse_address(seed)) for seed in (*options.join, *local, *stored)]
+    # Resolved once, here: ZeroMQ would do it in the thread that serves every connection.
+    seeds = [str(resolve(parse_address(seed))) for seed in (*options.join, *local, *stored)]
     me = new_node_id(random.SystemRandom())
     transport = Transport(me, found.key, str(bind), advertise=options.advertise or "", toward=seeds)
     member = _member(options, me, transport.address, has_store=not is_borrowing)
-    settings = NodeSettings(getattr(MembershipSettings, options.preset)(), WorkerSettings(slots=member.slots))
+    settings = NodeSettings(PRESETS[options.preset], WorkerSettings(slots=member.slots))
     node = Node(member, settings, _Definitions(), random.SystemRandom(), loop.time(), __version__)
 
     def open_() -> Store:
         if is_borrowing:
             return RemoteStore(StoreCalls(found.key), lambda: _holders(node, options.join))
-        return open_store(_store_url(options))
+        return _open_own(options)
 
     shell = NodeLoop(node, transport, lambda on_state: Storage(open_, loop, on_state), ExecutorSettings(), loop)
     registering: asyncio.Task[None] | None = None
@@ -134,13 +136,19 @@ async def _serve(options: NodeOptions) -> int:
         await shell.close(_CLOSE_GRACE_S)
 
 
-def _store_url(options: NodeOptions) -> str:
-    return options.store_url or f"sqlite://{state_folder(options.mesh, os.environ) / 'store.sqlite'}"
+def _embedded(options: NodeOptions) -> Path:
+    return state_path(options.mesh, os.environ) / "store.sqlite"
+
+
+def _open_own(options: NodeOptions) -> Store:
+    if options.store_url in ("", "embedded"):
+        state_folder(options.mesh, os.environ)
+    return open_store(options.store_url, _embedded(options))
 
 
 def _stored_addresses(options: NodeOptions) -> list[str]:
     """Open the store once, so that one that cannot be used is said now; and see whom it knows."""
-    store = open_store(_store_url(options))
+    store = _open_own(options)
     try:
         ask: list[Request] = [ListNodes(time.time() - _SEEN_WITHIN_S)]
         (nodes,) = store.perform(ask)
@@ -151,7 +159,6 @@ def _stored_addresses(options: NodeOptions) -> list[str]:
 
 def _member(options: NodeOptions, me: NodeId, address: str, *, has_store: bool) -> Member:
     host = socket.gethostname()
-    store = store_name(options.store_url) if options.store_url else f"sqlite on {host}"
     return Member(
         id=me,
         address=address,
@@ -160,7 +167,7 @@ def _member(options: NodeOptions, me: NodeId, address: str, *, has_store: bool) 
         pid=os.getpid(),
         queues=options.queues,
         slots=options.slots or len(os.sched_getaffinity(0)),
-        store=store if has_store else "",
+        store=store_name(options.store_url, _embedded(options)) if has_store else "",
         has_store=has_store,
     )
 

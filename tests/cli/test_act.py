@@ -81,10 +81,11 @@ def test_workflow_stop_without_names_stops_all(run: Run, mesh: FakeMesh) -> None
 def test_workflow_status_shows_open_runs_in_lightflows_columns(run: Run, mesh: FakeMesh) -> None:
     mesh.store.perform([UpdateRun(OTHER.run, 1, State.COMPLETED)])
     lines = run("workflow", "status", "-d").stdout.splitlines()
-    assert lines[0].split() == ["Status", "Name", "Start", "Time", "ID", "Arguments"]
-    assert lines[1].split()[:2] == ["queued", "simple"]
-    assert RUN in lines[1]
-    assert len(lines) == 2
+    assert lines[0].split() == ["Status", "Name", "Start", "Time", "ID", "Job", "Arguments"]
+    assert lines[1] == "-" * 138
+    assert lines[2].split()[:2] == ["queued", "simple"]
+    assert lines[2].count(RUN) == 2
+    assert len(lines) == 3
 
 
 def test_worker_status_shows_workers(run: Run, mesh: FakeMesh) -> None:

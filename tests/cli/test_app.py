@@ -18,9 +18,10 @@ from meshflow.errors import (
     WorkflowImportError,
     WorkflowNotFound,
 )
-from meshflow.mesh import NoMesh
+from meshflow.mesh import Mesh, NoMesh
 from meshflow.references import NotFound, WaitTimeout
 from meshflow.runtime.transport.problems import WrongKey
+from meshflow.settings import Settings
 from tests.cli.conftest import Run
 from tests.client.fake_mesh import FakeMesh
 
@@ -137,6 +138,23 @@ def test_global_options_are_accepted_before_and_after_the_command(run: Run) -> N
         result = run(*arguments)
         assert result.exit_code == ExitCode.USAGE
         assert "'gone.yml' cannot be read" in result.stderr
+
+
+def test_the_node_to_talk_to_can_be_named_anywhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def open_mesh(settings: Settings, connect: str | None) -> Mesh:
+        asked.append(connect or settings.mesh.connect)
+        raise NoMesh("nobody")
+
+    monkeypatch.setattr("meshflow.connect.open_mesh", open_mesh)
+    for arguments in (
+        ("--connect", "a:1", "nodes"),
+        ("nodes", "--connect", "a:1"),
+        ("worker", "status", "--connect", "a:1"),
+    ):
+        assert run(*arguments).exit_code == ExitCode.NO_MESH
+    assert asked == ["a:1"] * 3
 
 
 def test_an_extension_may_bring_a_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

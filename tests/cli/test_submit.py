@@ -1,7 +1,6 @@
 """`submit`: what it prints, and how it ends."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -21,7 +20,7 @@ from meshflow.core.records import (
     TaskStarted,
 )
 from meshflow.core.requests import Append, ListRuns, WriteOutput
-from meshflow.ids import RunId, dag_run_id
+from meshflow.ids import dag_run_id
 from tests.cli.conftest import Run, document
 from tests.client.fake_mesh import FakeMesh
 from tests.client.run_stories import OWNER, WORKER
@@ -165,11 +164,3 @@ def test_pairs_are_split_at_the_first_sign_and_the_last_of_a_name_counts() -> No
     for wrong in ("a", "=1"):
         with pytest.raises(click.UsageError):
             parse_pairs([wrong])
-
-
-Story = Callable[[], None]
-
-
-def test_ids_are_of_the_documented_form(run: Run, mesh: FakeMesh) -> None:
-    run("submit", "simple")
-    assert len(RunId(only_run(mesh).run)) == 24

@@ -34,11 +34,6 @@ def test_the_tasks_without_parents_are_queued_first() -> None:
     assert driven.queued() == [0, 2]
 
 
-def test_tasks_wait_on_their_queues_by_priority() -> None:
-    driven = DrivenDag(dag("a b c", "", task("c", priority=1), task("b", queue="gpu")))
-    driven.begin()
-    assert driven.dispatcher.waiting == {"task": 2, "gpu": 1}
-    assert driven.queued() == [2, 0]
 
 
 def test_a_job_has_all_that_is_needed_to_run_it_and_its_start_is_logged() -> None:
@@ -51,13 +46,6 @@ def test_a_job_has_all_that_is_needed_to_run_it_and_its_start_is_logged() -> Non
     assert [driven.owner.code("code of b"), driven.owner.code("lib")] == [b"code of b", b"lib"]
 
 
-def test_only_tasks_without_parents_get_the_data_that_the_run_was_given() -> None:
-    driven = DrivenDag(dag("a b", "a>b"), ended(0), initial=Value(b"given"))
-    jobs = [
-        DrivenDag(dag("a"), initial=Value(b"given")).owner.hand_out(0, ANN, 0.0),
-        driven.owner.hand_out(1, ANN, 0.0),
-    ]
-    assert [job.initial for job in jobs if job is not None] == [Value(b"given"), None]
 
 
 def test_a_task_wants_an_attempt_until_it_has_one_or_has_ended() -> None:
@@ -113,11 +101,6 @@ def test_reports_after_a_gap_are_left_to_be_sent_again() -> None:
     assert driven.fold.states == [State.RUNNING]
 
 
-def test_numbers_below_those_that_were_acknowledged_are_no_gap() -> None:
-    driven = DrivenDag(dag("a"))
-    driven.hand_out(0)
-    driven.report(finished(attempt(0)), first=7, acknowledged=7)
-    assert driven.write().released[0] == Send(ANN, ReportsAck(RUN, 8))
 
 
 def test_reports_that_come_twice_are_acknowledged_twice_and_taken_once() -> None:
@@ -132,22 +115,8 @@ def test_reports_that_come_twice_are_acknowledged_twice_and_taken_once() -> None
     assert written.released[0] == Send(ANN, ReportsAck(RUN, 3))
 
 
-def test_numbers_that_could_not_be_counted_on_are_ignored() -> None:
-    driven = DrivenDag(dag("a"))
-    driven.hand_out(0)
-    last = 2**63 - 1
-    assert driven.report(finished(attempt(0)), first=last, acknowledged=last) == []
-    assert driven.write().released == []
 
 
-@pytest.mark.parametrize("stale", [attempt(0, 2), attempt(0, 1, 2), attempt(1), attempt(-1), attempt(99)])
-def test_a_result_of_an_attempt_that_does_not_count_is_acknowledged_and_discarded(stale: object) -> None:
-    driven = DrivenDag(dag("a b"))
-    driven.hand_out(0)
-    report = finished(attempt(0), attempt=stale)
-    discarded = ResultDiscarded(RUN, report.attempt.task, report.attempt.attempt, report.attempt.epoch, ANN)
-    assert driven.report(report) == [Emit(discarded)]
-    assert driven.write() == ([], [], [Send(ANN, ReportsAck(RUN, 2))])
 
 
 def test_a_result_from_a_node_that_was_not_handed_the_attempt_is_discarded() -> None:
@@ -230,28 +199,13 @@ def test_a_delay_that_is_over_when_the_task_has_ended_means_nothing() -> None:
     assert driven.queued() == []
 
 
-@pytest.mark.parametrize("state", [State.RUNNING, State.SKIPPED, State.LOST, State.QUEUED])
-def test_an_end_that_no_attempt_can_have_counts_as_a_failure(state: State) -> None:
-    driven = DrivenDag(dag("a"))
-    driven.hand_out(0)
-    driven.report(finished(attempt(0), state))
-    assert driven.fold.states == [State.FAILED]
 
 
-def test_an_abort_is_not_tried_again() -> None:
-    driven = DrivenDag(dag("a", "", task("a", retries=5)))
-    driven.hand_out(0)
-    driven.report(finished(attempt(0), State.ABORTED, reason="no images"))
-    assert driven.fold.outcome() == (State.ABORTED, "task 'a' aborted: no images")
 
 
 # --- the end, and the counts until then ---
 
 
-def test_an_empty_dag_ends_at_once() -> None:
-    driven = DrivenDag(dag(""))
-    driven.begin()
-    assert driven.fold.ended is State.COMPLETED
 
 
 def test_the_end_is_logged_with_the_timings_and_then_the_record_becomes_final() -> None:
@@ -270,21 +224,8 @@ def test_the_end_is_logged_with_the_timings_and_then_the_record_becomes_final() 
     assert driven.write(now=9.0) == ([], [], [])
 
 
-def test_the_record_does_not_become_final_if_the_log_refuses_the_end() -> None:
-    driven = DrivenDag(dag(""))
-    driven.owner.begin([ANN], False, 0.0)
-    (ask,) = driven.owner.flush(0.0, WALL)
-    assert isinstance(ask, Ask)
-    assert not any(isinstance(request, UpdateRun) and request.state is not None for request in ask.requests)
-    assert driven.log.answered([False, True]) == (None, [])
 
 
-def test_timings_count_from_the_start_of_the_run() -> None:
-    driven = DrivenDag(dag("a"))
-    driven.owner.write_provenance(None)
-    (timings,) = driven.write().requests[:1]
-    assert isinstance(timings, SetFields)
-    assert timings.items == {"log.d:1": {"start_time": instant(1500.0), "queue": "dag", "tasks": {}}}
 
 
 def test_a_large_dag_leaves_its_timings_to_the_log() -> None:
@@ -310,3 +251,167 @@ def test_a_run_that_waits_for_nothing_in_particular_is_not_due() -> None:
     driven = DrivenDag(dag("a"))
     driven.begin()
     assert driven.owner.deadline() == math.inf
+
+
+def lost(index: int, number: int, why: str, node: str = "ann's") -> TaskEnded:
+    reason = f"attempt {number} on node {node} was lost: {why}"
+    return TaskEnded(index, number, State.LOST, reason=reason, node=node, retry=True)
+
+
+def requeued(name: str, number: int, why: str, node: NodeId = ANN) -> Emit:
+    return Emit(JobRequeued(RUN, name, number, node, f"attempt {number} on node {node}'s was lost: {why}"))
+
+
+def test_attempts_of_a_node_that_is_gone_are_queued_again() -> None:
+    driven = DrivenDag(dag("a b"))
+    driven.begin()
+    driven.hand_out(0)
+    driven.hand_out(1, to=BOB)
+    assert driven.owner.node_gone(ANN) == [requeued("a", 1, "its node is gone")]
+    assert driven.write().entries == [lost(0, 1, "its node is gone"), TasksQueued((0,))]
+    assert driven.hand_out(0, to=BOB) == [attempt(0, 2)]
+
+
+def test_an_attempt_that_its_node_does_not_know_of_is_queued_again() -> None:
+    driven = DrivenDag(dag("a b"), lost_s=2.0)
+    driven.hand_out(0, 1, now=0.0)
+    assert driven.owner.held(ANN, [attempt(1)], 2.0) == []
+    why = "its node does not know of it"
+    assert driven.owner.held(ANN, [attempt(1)], 2.1) == [requeued("a", 1, why)]
+    assert lost(0, 1, why) in driven.write().entries
+    assert driven.queued() == [0]
+
+
+def test_a_task_that_is_lost_again_and_again_fails() -> None:
+    driven = DrivenDag(dag("a"), max_losses=2)
+    driven.hand_out(0)
+    driven.owner.node_gone(ANN)
+    driven.hand_out(0)
+    driven.owner.node_gone(ANN)
+    reason = "task 'a' failed: attempt 2 on node ann's was lost: its node is gone; that makes 2 times"
+    assert driven.fold.outcome() == (State.FAILED, reason)
+
+
+def test_a_lost_attempt_at_a_task_that_may_run_only_once_fails() -> None:
+    driven = DrivenDag(dag("a b", "", task("a", at_most_once=True)))
+    driven.hand_out(0)
+    driven.hand_out(1, to=BOB)
+    effects = driven.owner.node_gone(ANN)
+    reason = "attempt 1 on node ann's was lost: its node is gone; it may run at most once"
+    assert effects == [Emit(JobRequeued(RUN, "a", 1, ANN, reason)), Send(BOB, Stopping(RUN))]
+    assert driven.fold.outcome() == (State.FAILED, f"task 'a' failed: {reason}")
+
+
+def test_a_job_that_waits_for_the_log_is_not_lost_however_long_that_takes() -> None:
+    driven = DrivenDag(dag("a", "", task("a", at_most_once=True)), lost_s=2.0)
+    driven.begin()
+    driven.owner.hand_out(0, ANN, 0.0)
+    driven.owner.flush(0.0, 0.0)
+    assert driven.owner.held(ANN, [], 60.0) == []
+    _, released = driven.log.answered([True])
+    assert any(isinstance(effect, Send) and isinstance(effect.message, Work) for effect in released)
+    driven.owner.released([*released, Send(ANN, ReportsAck(RUN, 1)), requeued("a", 1, "")], 60.0)
+    assert driven.owner.held(ANN, [], 62.0) == []
+    assert driven.owner.held(ANN, [], 62.1) != []
+
+
+def test_a_node_that_is_silent_about_its_attempts_is_asked_until_it_speaks() -> None:
+    driven = DrivenDag(dag("a b"), silent_s=3.0, resend_s=1.0)
+    driven.begin()
+    driven.hand_out(0, now=10.0)
+    driven.hand_out(1, to=BOB, now=11.0)
+    driven.report(by=BOB, now=12.0)
+    question = Send(ANN, Owned(RUN, 1))
+    assert (driven.owner.wake(12.9), driven.owner.deadline()) == ([], 13.0)
+    assert (driven.owner.wake(13.0), driven.owner.deadline()) == ([question], 14.0)
+    assert driven.owner.wake(13.5) == []
+    assert driven.owner.wake(14.0) == [question]
+    driven.owner.held(ANN, [attempt(0)], 14.5)
+    assert driven.owner.wake(15.0) == [Send(BOB, Owned(RUN, 1))]
+
+
+def takeover(*log: TaskStarted | TaskEnded, names: str = "a b", edges: str = "") -> DrivenDag:
+    driven = DrivenDag(dag(names, edges), *log, epoch=2, adopt_s=0.3)
+    assert driven.begin(is_takeover=True) == [Send(node, OWNED) for node in (ME, ANN, BOB)]
+    return driven
+
+
+def test_after_a_takeover_nothing_is_handed_out_until_all_have_told_what_they_hold() -> None:
+    driven = takeover(ended(0))
+    assert driven.owner.deadline() == 0.3
+    for node in (ME, ANN, BOB):
+        assert driven.owner.wake(0.1) == []
+        assert driven.queued() == []
+        assert driven.owner.awaits(node)
+        driven.owner.held(node, [], 0.1)
+        assert not driven.owner.awaits(node)
+    driven.owner.wake(0.1)
+    assert driven.queued() == [1]
+    driven.hand_out(1, to=BOB)
+    assert [driven.owner.awaits(node) for node in (ME, ANN, BOB)] == [False, False, True]
+
+
+def test_attempts_that_the_log_knows_go_on_where_they_are() -> None:
+    driven = takeover(started(0))
+    driven.owner.held(ANN, [attempt(0)], 0.1)
+    driven.owner.wake(0.3)
+    assert driven.queued() == [1]
+    driven.report(finished(attempt(0)))
+    assert driven.fold.states[0] is State.COMPLETED
+
+
+def test_attempts_whose_start_did_not_reach_the_log_are_adopted() -> None:
+    driven = takeover()
+    assert driven.owner.held(ANN, [attempt(0), attempt(1, 3)], 0.1) == []
+    assert driven.write().entries == [started(0), started(1, 3)]
+    driven.owner.wake(0.3)
+    assert driven.queued() == []
+    driven.report(finished(attempt(1, 3)))
+    assert driven.fold.states == [State.RUNNING, State.COMPLETED]
+
+
+def test_attempts_of_nodes_that_are_gone_already_are_queued_again() -> None:
+    driven = DrivenDag(dag("a b"), started(0, 1, 1, STRANGER), started(1), epoch=2)
+    driven.owner.begin([ME, ANN], True, 0.0)
+    written = driven.write()
+    assert [entry.task for entry in written.entries if isinstance(entry, TaskEnded)] == [0]
+    driven.owner.wake(0.3)
+    assert driven.queued() == [0]
+
+
+def test_a_stop_ends_what_waits_and_tells_the_nodes_of_what_runs() -> None:
+    driven = DrivenDag(dag("a b c"))
+    driven.begin()
+    driven.hand_out(0)
+    driven.owner.wake(0.0)
+    driven.owner._push((1, 2))
+    assert driven.owner.ask_stop(Stop.STOP, "enough") == [Send(ANN, Stopping(RUN))]
+    assert driven.dispatcher.waiting == {}
+    stopped = [TaskEnded(each, 0, State.STOPPED, reason="not started: enough") for each in (1, 2)]
+    assert driven.write().entries == [StopAsked(Stop.STOP, State.STOPPED, "enough"), *stopped]
+    assert driven.owner.ask_stop(Stop.STOP, "really") == []
+    driven.report(finished(attempt(0)))
+    assert driven.write().entries[-1] == RunEnded(State.STOPPED, "enough")
+    assert driven.owner.ask_stop(Stop.CANCEL, "too late") == []
+
+
+def cancelled(*attempts: Attempt) -> list[Effect]:
+    return [Send(ANN, Stopping(RUN)), Send(ANN, Cancel(attempts))]
+
+
+def test_a_cancel_ends_what_runs_too_even_after_a_stop() -> None:
+    driven = DrivenDag(dag("a b"))
+    driven.hand_out(0, 1)
+    driven.owner.ask_stop(Stop.STOP, "enough")
+    assert driven.owner.ask_stop(Stop.CANCEL, "at once") == cancelled(attempt(0), attempt(1))
+    assert driven.owner.ask_stop(Stop.STOP, "enough") == []
+    driven.report(finished(attempt(0), State.FAILED, reason="killed"), finished(attempt(1)))
+    assert driven.fold.states == [State.CANCELLED, State.COMPLETED]
+    assert driven.write().entries[-1] == RunEnded(State.CANCELLED, "at once")
+
+
+def test_a_run_that_was_stopped_before_it_began_hands_nothing_out() -> None:
+    driven = DrivenDag(dag("a"), record=dag_record(stop=Stop.STOP, stop_reason="never mind"))
+    driven.begin()
+    assert driven.queued() == []
+    assert driven.fold.ended is State.STOPPED

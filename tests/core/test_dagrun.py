@@ -1,15 +1,12 @@
-"""What follows from each entry of a dag run's log: Lightflow's rules (spec/lightflow.md 2.5, 2.7, 2.8), and that a
-replayed log gives the state that the live one had."""
+"""What follows from each entry of a dag run's log: Lightflow's rules (spec/lightflow.md 2.5, 2.7, 2.8).
 
-import random
-from collections.abc import Iterable
+Any dag with any outcomes is in `test_dagrun_any.py`.
+"""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from meshflow.core.dagrun import DagRun, Step
-from meshflow.core.graph import DagSpec, Edge, TaskSpec
+from meshflow.core.graph import DagSpec
 from meshflow.core.messages import Input
 from meshflow.core.records import (
     Claimed,
@@ -355,98 +352,3 @@ def test_what_is_no_entry_is_refused() -> None:
 def test_counts_tasks_and_ends() -> None:
     run = fold(dag("a b c", "a>b"), ended(0, limit=()))
     assert (run.done_count, run.total_count, run.is_done) == (2, 3, False)
-
-
-# --- any dag, any outcomes ---
-
-
-@st.composite
-def dags(draw: st.DrawFn) -> DagSpec:
-    count = draw(st.integers(0, 8))
-    tasks = tuple(
-        TaskSpec(f"t{number}", "task", "", force_run=draw(st.booleans()), propagate_skip=draw(st.booleans()))
-        for number in range(count)
-    )
-    pairs = [(parent, child) for child in range(count) for parent in range(child)]
-    edges = draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
-    return DagSpec("d", True, "dag", tasks, tuple(Edge(parent, child) for parent, child in edges))
-
-
-class Live:
-    """Runs a dag as an owner does, with random outcomes, and keeps the log."""
-
-    def __init__(self, spec: DagSpec, rng: random.Random) -> None:
-        self.run = DagRun(spec)
-        self.log: list[Entry] = []
-        self.ends: list[int] = []
-        self.ready = dict.fromkeys(self.run.ready())
-        self.attempts: dict[int, int] = {}
-        self._rng = rng
-
-    def record(self, entry: Entry) -> None:
-        self.log.append(entry)
-        step = self.run.apply(entry)
-        self.log += step.ended
-        self.ends += [end.task for end in step.ended]
-        self.ready = {each: None for each in self.ready if not self.run.states[each].is_final}
-        for each in step.ready:
-            assert each not in self.ends
-            self.ready[each] = None
-
-    def play(self) -> None:
-        while not self.run.is_done:
-            assert self.ready or self.run.started_on, "nothing runs, nothing can, and the run is not done"
-            if self._rng.random() < 0.05:
-                self.record(self._rng.choice([STOP, CANCEL]))
-            elif self.ready and (not self.run.started_on or self._rng.random() < 0.5):
-                self._start(self._rng.choice(list(self.ready)))
-            elif self.run.started_on:
-                self._end(self._rng.choice(list(self.run.started_on)))
-
-    def _start(self, each: int) -> None:
-        del self.ready[each]
-        self.record(started(each, self.run.attempts[each] + 1))
-
-    def _end(self, each: int) -> None:
-        number = self.run.attempts[each]
-        if self._rng.random() < 0.3:
-            state = self._rng.choice([State.LOST, State.FAILED, State.QUEUED])
-            self.record(ended(each, state, attempt=number, retry=True))
-            if not self.run.states[each].is_final:
-                self.ready[each] = None
-            return
-        outcomes = [State.COMPLETED] * 8 + [State.STOPPED, State.STOPPED, State.ABORTED, State.FAILED]
-        children = [self.run.spec.tasks[edge.child].name for edge in self.run.spec.edges if edge.parent == each]
-        limit = tuple(name for name in children if self._rng.random() < 0.6) if self._rng.random() < 0.5 else None
-        self.ends.append(each)
-        self.record(ended(each, self._rng.choice(outcomes), attempt=number, limit=limit, reason="so"))
-
-
-def state_of(run: DagRun) -> tuple[object, ...]:
-    return (run.states, run.attempts, run.failures, run.losses, run.started_on, run.ends, run.stop, run.outcome())
-
-
-@given(dags(), st.randoms(use_true_random=False))
-def test_every_task_of_any_dag_ends_once_whatever_happens(spec: DagSpec, rng: random.Random) -> None:
-    live = Live(spec, rng)
-    live.play()
-    assert sorted(live.ends) == list(range(len(spec.tasks)))
-    assert all(state.is_final for state in live.run.states)
-
-
-@given(dags(), st.randoms(use_true_random=False), st.integers(0, 60))
-def test_the_fold_of_any_part_of_a_log_is_the_state_of_the_live_run(
-    spec: DagSpec, rng: random.Random, length: int
-) -> None:
-    live = Live(spec, rng)
-    live.play()
-    log = live.log[:length]
-    once = fold(spec, *log)
-    assert state_of(fold(spec, *live.log)) == state_of(live.run)
-    # Skips and stops are consequences: a log that was cut off before they were written gives them all the same.
-    assert state_of(fold(spec, *without_consequences(log))) == state_of(once)
-    assert state_of(fold(spec, *log, *(entry for entry in log if isinstance(entry, TaskEnded) and not entry.retry)))
-
-
-def without_consequences(log: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in log if not (isinstance(entry, TaskEnded) and entry.attempt == 0)]
