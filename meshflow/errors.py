@@ -21,7 +21,7 @@ class MeshflowError(RuntimeError):
         self.message = message
 
     def __str__(self) -> str:
-        return self.message
+        return str(self.message)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} - {self.message}>"

@@ -234,7 +234,7 @@ class Follower:
         for log in self._readable_logs():
             while not log.is_ended and (batch := log.pop()) is not None:
                 events = self.view.apply(batch)
-                log.is_ended = isinstance(batch.entries[-1], RunEnded)
+                log.is_ended = any(isinstance(entry, RunEnded) for entry in batch.entries)
                 if log.is_ended and log.run == self.run:
                     self._end = events.pop()
                 self._tell(log, events, batch.at)

@@ -1,19 +1,24 @@
 """Workflows and their runs from Python, under Lightflow's names."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from meshflow import wire
 from meshflow.config import Config
+from meshflow.core.graph import DagDefinition
+from meshflow.core.member import Member
+from meshflow.core.messages import NodeStatus
 from meshflow.core.records import RunRecord, State
+from meshflow.core.requests import GetBlob
 from meshflow.errors import WorkflowDefinitionError
-from meshflow.ids import dag_run_name, workflow_of
+from meshflow.ids import NodeId, RunId, dag_run_name, workflow_of
 from meshflow.queue.const import JobExecPath, JobStatus, JobType
 from meshflow.queue.models import JobEvent, JobStats
 
 if TYPE_CHECKING:
     from meshflow.client import Client
-    from meshflow.mesh import NodeReport
     from meshflow.models.workflow import Workflow
 
 
@@ -122,34 +127,46 @@ def _jobs(client: "Client", status: JobStatus) -> Iterator[JobStats]:
         return
     for report in client.nodes():
         if report.status is not None:
-            yield from _jobs_of(report, records)
+            yield from _jobs_of(client, report.member, report.status, records)
 
 
-def _jobs_of(report: "NodeReport", records: Mapping[Any, RunRecord]) -> Iterator[JobStats]:
+def _jobs_of(
+    client: "Client", member: Member, status: NodeStatus, records: Mapping[RunId, RunRecord]
+) -> Iterator[JobStats]:
     """What one node drives, and what it runs."""
-    assert report.status is not None
-    member = report.member
-    place = {"hostname": member.host, "worker_name": member.name, "worker_pid": member.pid}
-    for run in report.status.owned:
+    for run in status.owned:
         if run in records:
-            yield run_stats(records[run], lambda _: member.name, **place)
-    for attempt, name, _ in report.status.running:
-        dag = records.get(attempt.run)
+            stats = run_stats(records[run], client.mesh.node_name)
+            yield replace(stats, hostname=member.host, worker_name=member.name, worker_pid=member.pid)
+    queues = {attempt.run: _task_queues(client, attempt.run) for attempt, _, _ in status.running}
+    for attempt, name, _ in status.running:
+        queue = queues[attempt.run].get(name, "")
         yield JobStats(
             name=name,
             id=f"{attempt.run}/{name}#{attempt.attempt}",
             type=JobType.Task,
             workflow_id=workflow_of(attempt.run),
-            queue=dag.queue if dag is not None else "",
+            queue=queue,
             func_name=JobExecPath.Task,
-            **place,  # type: ignore[arg-type]
+            hostname=member.host,
+            worker_name=member.name,
+            worker_pid=member.pid,
+            routing_key=queue,
         )
 
 
-def run_stats(record: RunRecord, node_name: Any, **place: Any) -> JobStats:
+def _task_queues(client: "Client", dag_run: RunId) -> dict[str, str]:
+    """`{task: queue}` of a dag run; empty if the run was removed."""
+    dag = dag_run_name(dag_run).rpartition(":")[0]
+    blob = client.ask(GetBlob(workflow_of(dag_run), f"dag/{dag}"))
+    if not isinstance(blob, bytes):
+        return {}
+    return {task.name: task.queue for task in wire.decode(DagDefinition, blob).spec.tasks}
+
+
+def run_stats(record: RunRecord, node_name: Callable[[NodeId], str]) -> JobStats:
     """A workflow run or dag run in Lightflow's form."""
     is_workflow = record.parent is None
-    place = place or {"worker_name": node_name(record.owner) if record.owner else ""}
     return JobStats(
         name=record.name if is_workflow else dag_run_name(record.run),
         id=record.run,
@@ -160,8 +177,8 @@ def run_stats(record: RunRecord, node_name: Any, **place: Any) -> JobStats:
         arguments=dict(record.arguments) if is_workflow else {},
         acknowledged=record.state is not State.QUEUED,
         func_name=JobExecPath.Workflow if is_workflow else JobExecPath.Dag,
+        worker_name=node_name(record.owner) if record.owner else "",
         routing_key=record.queue,
-        **place,
     )
 
 

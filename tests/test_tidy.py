@@ -51,7 +51,7 @@ CLOCKS = ("now", "today", "utcnow")
 """What tells the time in `datetime`, which the core may import as the type of a native value."""
 
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
-    "msgpack": ("wire.py",),
+    "msgpack": ("wire.py", "runtime/pipes.py"),
     "cloudpickle": ("models/payload.py",),
     "networkx": ("models/dag.py",),
     "pymongo": ("store/mongo.py",),

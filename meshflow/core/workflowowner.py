@@ -98,7 +98,8 @@ class WorkflowOwner:
         self._created[name] = None
         if is_first and self.fold.stop is not Stop.NONE:
             # The stop may have come when the record was under way.
-            return [self._ask_stop_of(name)]
+            self.log.add(then=[self._ask_stop_of(name)])
+            return []
         return self._hint(name)
 
     # --- signals ---
@@ -170,9 +171,8 @@ class WorkflowOwner:
         if state is None:
             return [Send(sender, SignalAnswer(signal.key, None, _no_outcome(signal)))]
         reason = str(signal.arguments.get("reason", "a task asked the workflow to stop"))
-        effects = self.stop_in(Stop.STOP, state, reason)
-        self.log.add(then=[Send(sender, SignalAnswer(signal.key, {}))])
-        return effects
+        self.stop_in(Stop.STOP, state, reason)
+        return self._answer(sender, SignalAnswer(signal.key, {}))
 
     def _dag_ended(self, sender: NodeId, signal: Signal) -> list[Effect]:
         arguments = signal.arguments
@@ -195,7 +195,7 @@ class WorkflowOwner:
         self.log.add(entry, size_bytes=_ENTRY_BYTES + len(reason))
         self._answer_joins()
         if state in (State.FAILED, State.ABORTED):
-            self.log.add(then=self.stop_in(Stop.STOP, state, reason))
+            self.stop_in(Stop.STOP, state, reason)
 
     def dag_owned(self, name: str, owner: NodeId) -> None:
         """`owner` drives dag run `name`."""
@@ -215,19 +215,21 @@ class WorkflowOwner:
 
     def ask_stop(self, stop: Stop, reason: str) -> list[Effect]:
         """A person wants this run to end early."""
-        return self.stop_in(stop, State.CANCELLED if stop is Stop.CANCEL else State.STOPPED, reason)
+        self.stop_in(stop, State.CANCELLED if stop is Stop.CANCEL else State.STOPPED, reason)
+        return []
 
-    def stop_in(self, stop: Stop, state: State, reason: str) -> list[Effect]:
-        """End early in `state`, unless it is ending in a graver one. Open dag runs are stopped too."""
+    def stop_in(self, stop: Stop, state: State, reason: str) -> None:
+        """End early in `state`, unless it is ending in a graver one. Open dag runs are stopped too, once the log has
+        it: else the next owner would not know why they were."""
         if self.fold.ended is not None:
-            return []
+            return
         before = (self.fold.stop, self.fold.end_state)
         entry = StopAsked(stop, state, reason)
         self.fold.apply(entry)
         if (self.fold.stop, self.fold.end_state) == before:
-            return []
-        self.log.add(entry, size_bytes=len(reason) + _ENTRY_BYTES)
-        return [self._ask_stop_of(name) for name in self.fold.open_dags if name in self._created]
+            return
+        asks = [self._ask_stop_of(name) for name in self.fold.open_dags if name in self._created]
+        self.log.add(entry, then=asks, size_bytes=len(reason) + _ENTRY_BYTES)
 
     def _stop_reason(self) -> str:
         return self.fold.reason or "the workflow was stopped"

@@ -20,6 +20,7 @@ from meshflow.core.requests import (
     GetBlob,
     GetField,
     PutBlob,
+    Refused,
     Request,
     SetFields,
     WriteOutput,
@@ -66,6 +67,8 @@ class NodeLoop:
         self._is_turn_due = False
         self._wall_checked_at = -_WALL_CHECK_S
         self._reads_after_flush: dict[tuple[Attempt, int], GetField] = {}
+        self._fetching: dict[Attempt, None] = {}
+        """Attempts whose large inputs are on their way from the store."""
 
     def start(self, seeds: Sequence[str], slots: int) -> None:
         """Join through `seeds`, keep `slots` task processes warm, and work."""
@@ -125,9 +128,11 @@ class NodeLoop:
         self._timer = self._loop.call_at(due, self._timer_fired)
 
     def _timer_fired(self) -> None:
-        now = self._now()
         self._timer = None
-        late_s = now - self._timer_at
+        late_s = self._now() - self._timer_at
+        # What has arrived goes first: it may be the very answer whose absence a late tick would complain of.
+        self._receive()
+        now = self._now()
         if late_s > _LATE_S:
             self.node.membership.loop_was_late(late_s, now)
         self.transport.tick(now)
@@ -158,8 +163,8 @@ class NodeLoop:
                     self._ask(token, requests)
                 case Start(job=job, codes=codes):
                     self._start(job, codes)
-                case Kill(attempt=attempt, reason=reason, grace_s=grace_s):
-                    self._executor.kill(attempt, reason, grace_s)
+                case Kill():
+                    self._kill(effect)
                 case TellStopping(attempt=attempt):
                     self._executor.tell_stopping(attempt)
                 case AnswerTask():
@@ -200,19 +205,29 @@ class NodeLoop:
             return
 
         def reply(answers: list[Answer]) -> None:
-            blobs = dict(zip(keys, answers, strict=True))
-            missing = [key for key, data in blobs.items() if not isinstance(data, bytes)]
-            if missing:
-                self._fail(job, f"its input {missing[0]!r} is not in the store any more")
+            if job.attempt not in self._fetching:
                 return
-            self._executor.start(_resolved(job, {key: bytes(data) for key, data in blobs.items()}), codes)  # type: ignore[call-overload]
+            del self._fetching[job.attempt]
+            blobs = {key: data for key, data in zip(keys, answers, strict=True) if isinstance(data, bytes)}
+            missing = [key for key in keys if key not in blobs]
+            if missing:
+                self._fail(job.attempt, f"its input {missing[0]!r} is not in the store any more")
+            else:
+                self._executor.start(_resolved(job, blobs), codes)
 
-        run = workflow_of(job.attempt.run)
-        self._storage.ask([GetBlob(run, key) for key in keys], reply)
+        self._fetching[job.attempt] = None
+        self._storage.ask([GetBlob(workflow_of(job.attempt.run), key) for key in keys], reply)
 
-    def _fail(self, job: Job, reason: str) -> None:
+    def _kill(self, effect: Kill) -> None:
+        if effect.attempt in self._fetching:
+            del self._fetching[effect.attempt]
+            self._fail(effect.attempt, effect.reason)
+        else:
+            self._executor.kill(effect.attempt, effect.reason, effect.grace_s)
+
+    def _fail(self, attempt: Attempt, reason: str) -> None:
         now = time.time()
-        self.finished(Finished(job.attempt, State.FAILED, Value(), None, reason, now, now))
+        self.finished(Finished(attempt, State.FAILED, Value(), None, reason, now, now))
 
     def output(self, attempt: Attempt, chunk: WriteOutput) -> None:
         """A task printed something."""
@@ -228,22 +243,33 @@ class NodeLoop:
         attempt = finished.attempt
         key = f"value/{attempt.run}/{attempt.task}/{attempt.attempt}.{attempt.epoch}"
 
-        def put(value: Value) -> None:
+        def put(value: Value | Refused) -> None:
+            if isinstance(value, Refused):
+                self._fail(attempt, f"its result cannot be kept: {value.reason}")
+                return
             self.node.task_finished(replace(finished, value=value), self._now())
             self._wake()
 
         self._put(attempt.run, key, finished.value.inline, put)
 
-    def _put(self, run: RunId, key: str, data: bytes, then: Callable[[Value], None]) -> None:
-        """Keep a large value in the store; `then` gets what names it."""
-        self._storage.ask([PutBlob(workflow_of(run), key, data)], lambda _: then(Value(b"", key, len(data))))
+    def _put(self, run: RunId, key: str, data: bytes, then: Callable[[Value | Refused], None]) -> None:
+        """Keep a large value in the store; `then` gets what names it, or why it could not be kept."""
+
+        def reply(answers: list[Answer]) -> None:
+            (answer,) = answers
+            then(answer if isinstance(answer, Refused) else Value(b"", key, len(data)))
+
+        self._storage.ask([PutBlob(workflow_of(run), key, data)], reply)
 
     def signal(
         self, attempt: Attempt, call: int, action: str, arguments: dict[str, object], data: bytes | None
     ) -> None:
         """A task asks something of its run."""
 
-        def tell(value: Value | None) -> None:
+        def tell(value: Value | Refused | None) -> None:
+            if isinstance(value, Refused):
+                self._executor.answer(attempt, call, None, f"the data cannot be kept: {value.reason}")
+                return
             self.node.task_signal(attempt, call, action, arguments, value, self._now())
             self._wake()
 

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import random
+import resource
 import signal
 import socket
 import sys
@@ -94,8 +95,16 @@ def serve(options: NodeOptions) -> int:
         UsageError: the node cannot be started like this; the text says what to do. Nothing was left behind.
         StoreError: the store cannot be used.
     """
-    sys.path[:0] = [path for path in options.sys_path if path not in sys.path]
+    sys.path += [path for path in options.sys_path if path not in sys.path]
+    _raise_descriptor_limit()
     return asyncio.run(_serve(options))
+
+
+def _raise_descriptor_limit() -> None:
+    """A peer costs about five descriptors, and the usual soft limit is 1024; the hard one is there to be used."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(options: NodeOptions) -> int:

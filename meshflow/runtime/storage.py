@@ -5,7 +5,9 @@ Invariants:
    committed goes into the next.
 2. While the store does not answer, asks that may wait are repeated until it does; those of somebody who waits for the
    answer (`refuse` is given) are refused with the reason.
-3. `reply` and `refuse` are called in the thread of the event loop.
+3. Requests that no store can take (`UsageError`: they cannot be encoded) are answered with Refused, each by itself, so
+   that they hold nobody else up.
+4. `reply` and `refuse` are called in the thread of the event loop.
 """
 
 import asyncio
@@ -14,8 +16,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from meshflow.core.requests import Answer, Request
-from meshflow.errors import MeshflowError
+from meshflow.core.requests import Answer, Refused, Request
+from meshflow.errors import MeshflowError, UsageError
 from meshflow.store.base import Store
 
 _MAX_GROUP = 512
@@ -110,6 +112,10 @@ class Storage:
             if self._store is None:
                 self._store = self._open_store()
             answers = self._store.perform([request for asked in group for request in asked.requests])
+        except UsageError as problem:
+            if len(group) > 1:
+                return next((trouble for asked in group if (trouble := self._commit([asked]))), "")
+            answers = [Refused(str(problem))] * len(group[0].requests)
         except MeshflowError as problem:
             return str(problem)
         self._call(self._answer, group, answers)

@@ -20,7 +20,7 @@ from meshflow.core.membership_settings import MembershipSettings
 from meshflow.core.messages import RunOpen
 from meshflow.core.node import Node, NodeSettings
 from meshflow.core.records import RunRecord, Stop
-from meshflow.core.requests import AskStop, CreateRun, LoadRun
+from meshflow.core.requests import AskStop, CreateRun, ListRuns, LoadRun
 from meshflow.ids import NodeId, RunId, new_node_id, new_run_id
 from meshflow.sim.commits import StoreTrouble
 from meshflow.sim.shell import Shell
@@ -147,5 +147,5 @@ class Cluster:
         return self.world.clock.run(seconds, until)
 
     def run_until_final(self, seconds: float) -> bool:
-        """Let time pass until every accepted run has ended; False if some has not within `seconds`."""
-        return self.run(seconds, lambda: all(self.record(run).state.is_final for run in self.accepted))
+        """Let time pass until every accepted run and its dag runs have ended; False if some has not within `seconds`."""
+        return self.run(seconds, lambda: self.world.store.perform([ListRuns(is_open=True)]) == [()])

@@ -1,4 +1,4 @@
-"""What must become of the tasks of a dag if nothing goes wrong: a second, plain reading of the rules, to check the first.
+"""What must become of the tasks of a dag if nothing goes wrong: a second, plain reading of the rules.
 
 It looks at the whole graph at once and knows nothing of logs, attempts or nodes.
 """

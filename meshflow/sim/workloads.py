@@ -1,6 +1,7 @@
 """Workflows to suffer under a schedule of faults: small, of random shape, and with answers that can be checked."""
 
 import random
+from itertools import pairwise
 
 from meshflow.core.graph import DagDefinition, WorkflowSpec
 from meshflow.core.records import State, Stop
@@ -94,5 +95,5 @@ def flat(count: int, duration_s: float) -> tuple[WorkflowSpec, list[DagDefinitio
 def chain(count: int, duration_s: float) -> tuple[WorkflowSpec, list[DagDefinition]]:
     """A workflow of `count` tasks, each of which needs the one before."""
     names = [f"t{index}" for index in range(count)]
-    dag = define("chain", {name: Program(duration_s) for name in names}, list(zip(names, names[1:], strict=False)))
+    dag = define("chain", {name: Program(duration_s) for name in names}, list(pairwise(names)))
     return workflow("chain", [dag]), [dag]

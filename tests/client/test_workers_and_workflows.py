@@ -126,6 +126,7 @@ def test_running_jobs_are_listed_with_their_place(config: Config, mesh: FakeMesh
         ("dag", "main_dag:1", "alice"),
         ("task", "put", "bob"),
     ]
+    assert [job.queue for job in jobs] == ["workflow", "dag", "task"]
     assert jobs[0].start_time == datetime.fromtimestamp(100.0, UTC)
     assert (jobs[0].arguments, jobs[1].arguments) == ({"x": 1}, {})
     assert {job.workflow_id for job in jobs} == {RUN}

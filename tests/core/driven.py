@@ -1,21 +1,23 @@
 """A dag run that a node drives, with everything around it, for the tests of the owner's machines."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from meshflow.core.asks import Asks
 from meshflow.core.dagowner import DagOwner
 from meshflow.core.dagrun import DagRun
 from meshflow.core.dispatch import Dispatcher, DispatchSettings
-from meshflow.core.effects import Ask, Effect
+from meshflow.core.effects import Ask, Effect, Emit, Send
+from meshflow.core.events import JobRequeued
 from meshflow.core.graph import DagSpec
-from meshflow.core.messages import Attempt, Job, Report, Reports
+from meshflow.core.messages import Attempt, Cancel, Job, Owned, Report, Reports, Stopping
 from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.ownership import RunLog
-from meshflow.core.records import Entry, RunRecord, Value
+from meshflow.core.records import Entry, RunRecord, State, TaskEnded, Value
 from meshflow.core.requests import Append, Request
 from meshflow.ids import NodeId
-from tests.core.builders import ANN, BOB, ME, RUN, dag_record, definition, member
+from tests.core.builders import ANN, BOB, ME, RUN, dag, dag_record, definition, ended, member
 
 WALL = 2000.0
 """The wall clock in these tests."""
@@ -110,3 +112,32 @@ class DrivenDag:
         acknowledged = fields.get("acknowledged", 1)
         message = Reports(RUN, first, acknowledged, reports, 0, 0)
         return self.owner.reports(by, message, fields.get("now", 0.0))
+
+
+def recorded(index: int, state: State = State.COMPLETED, **fields: Any) -> TaskEnded:
+    """The entry for what `finished` reports of ANN."""
+    end = ended(index, state, value=Value(b"result"), started_at=1001.0, ended_at=1003.0, node="ann's")
+    return replace(end, **fields)
+
+
+def lost(index: int, number: int, why: str, node: str = "ann's") -> TaskEnded:
+    """The entry for an attempt that was lost."""
+    reason = f"attempt {number} on node {node} was lost: {why}"
+    return TaskEnded(index, number, State.LOST, reason=reason, node=node, retry=True)
+
+
+def requeued(name: str, number: int, why: str, node: NodeId = ANN) -> Emit:
+    """The event for it."""
+    return Emit(JobRequeued(RUN, name, number, node, f"attempt {number} on node {node}'s was lost: {why}"))
+
+
+def takeover(*log: Entry, names: str = "a b", edges: str = "") -> DrivenDag:
+    """A dag run in its second epoch, with the log of its first."""
+    driven = DrivenDag(dag(names, edges), *log, epoch=2, adopt_s=0.3)
+    assert driven.begin(is_takeover=True) == [Send(node, Owned(RUN, 2)) for node in (ME, ANN, BOB)]
+    return driven
+
+
+def cancelled(*attempts: Attempt) -> list[Effect]:
+    """What ANN is told when the run is cancelled."""
+    return [Send(ANN, Stopping(RUN)), Send(ANN, Cancel(attempts))]

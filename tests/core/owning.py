@@ -17,7 +17,7 @@ from meshflow.core.requests import CreateRun, ListRuns, LoadRun, ReadLog, Reques
 from meshflow.errors import PeerError
 from meshflow.ids import NodeId, RunId
 from meshflow.store.memory import MemoryStore
-from tests.core.builders import ANN, ME, RUN, dag, definition, finished, member, workflow, workflow_record
+from tests.core.builders import ANN, ME, RUN, WF, dag, definition, finished, member, workflow, workflow_record
 
 WALL_OFFSET_S = 2000.0
 
@@ -161,3 +161,14 @@ class Owning:
 def taken_over(owning: Owning, run: RunId, epoch: int, **fields: Any) -> None:
     """Another node says in the record that it drives the run."""
     assert owning.store.perform([UpdateRun(run, epoch, **fields)]) == [True]
+
+
+def driving(blueprints: Blueprints | None = None, **settings: Any) -> Owning:
+    """The workflow run and its first dag run are driven by ME."""
+    owning = Owning(blueprints, **settings)
+    owning.submit()
+    owning.settle()
+    owning.settle()
+    assert sorted(owning.runs.runs) == sorted((WF, RUN))
+    owning.pop_sent()
+    return owning

@@ -1,27 +1,23 @@
-"""Driving a dag run: handing out, taking reports, and what is written before what is told. How attempts get lost, how
-runs change owners and how they stop is in `test_dagowner_trouble.py`."""
+"""Driving a dag run: handing out, taking reports, taking over, stopping, and what is written before what is told.
+
+The finer points are in `test_dagowner_details.py`.
+"""
 
 import math
-from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from meshflow.core.asks import Closing
 from meshflow.core.effects import Ask, Emit, Send
-from meshflow.core.events import ResultDiscarded
-from meshflow.core.messages import Input, Job, Output, ReportsAck, Returned, Work
-from meshflow.core.provenance import instant
-from meshflow.core.records import Noted, RunEnded, State, TaskEnded, TasksQueued, TaskStarted, Value
+from meshflow.core.events import JobRequeued, ResultDiscarded
+from meshflow.core.messages import Attempt, Cancel, Input, Job, Output, Owned, ReportsAck, Returned, Stopping, Work
+from meshflow.core.records import Noted, RunEnded, State, Stop, StopAsked, TaskEnded, TasksQueued, TaskStarted, Value
 from meshflow.core.requests import SetFields, UpdateRun, WriteOutput
-from tests.core.builders import ANN, BOB, RUN, WF, attempt, dag, ended, finished, task
-from tests.core.driven import WALL, DrivenDag, asked
+from meshflow.ids import NodeId
+from tests.core.builders import ANN, BOB, ME, RUN, WF, attempt, dag, dag_record, ended, finished, started, task
+from tests.core.driven import WALL, DrivenDag, asked, cancelled, lost, recorded, requeued, takeover
 
-
-def recorded(index: int, state: State = State.COMPLETED, **fields: Any) -> TaskEnded:
-    """The entry for what `finished` reports."""
-    end = ended(index, state, value=Value(b"result"), started_at=1001.0, ended_at=1003.0, node="ann's")
-    return replace(end, **fields)
+STRANGER = NodeId("stranger")
 
 
 # --- handing out ---
@@ -34,8 +30,6 @@ def test_the_tasks_without_parents_are_queued_first() -> None:
     assert driven.queued() == [0, 2]
 
 
-
-
 def test_a_job_has_all_that_is_needed_to_run_it_and_its_start_is_logged() -> None:
     driven = DrivenDag(dag("a b", "a>b:slot", task("b", queue="gpu", timeout_s=5.0, uses=("lib",))), ended(0))
     driven.begin()
@@ -44,15 +38,6 @@ def test_a_job_has_all_that_is_needed_to_run_it_and_its_start_is_logged() -> Non
     assert job == Job(attempt(1), "b", "w", "gpu", "code of b", ("lib",), inputs, None, 5.0)
     assert driven.write().entries == [TaskStarted(1, 1, 1, ANN)]
     assert [driven.owner.code("code of b"), driven.owner.code("lib")] == [b"code of b", b"lib"]
-
-
-
-
-def test_a_task_wants_an_attempt_until_it_has_one_or_has_ended() -> None:
-    driven = DrivenDag(dag("a b"), ended(0))
-    assert [driven.owner.is_waiting(0), driven.owner.is_waiting(1)] == [False, True]
-    driven.hand_out(1)
-    assert not driven.owner.is_waiting(1)
 
 
 def test_a_task_that_may_start_only_once_leaves_when_its_start_is_in_the_log() -> None:
@@ -99,24 +84,6 @@ def test_reports_after_a_gap_are_left_to_be_sent_again() -> None:
     assert driven.report(finished(attempt(0)), first=2) == []
     assert driven.write().released == []
     assert driven.fold.states == [State.RUNNING]
-
-
-
-
-def test_reports_that_come_twice_are_acknowledged_twice_and_taken_once() -> None:
-    driven = DrivenDag(dag("a b"))
-    driven.hand_out(0, 1)
-    first, second = finished(attempt(0)), finished(attempt(1))
-    driven.report(first)
-    driven.write()
-    assert driven.report(first, second) == []
-    written = driven.write()
-    assert [entry for entry in written.entries if isinstance(entry, TaskEnded)] == [recorded(1)]
-    assert written.released[0] == Send(ANN, ReportsAck(RUN, 3))
-
-
-
-
 
 
 def test_a_result_from_a_node_that_was_not_handed_the_attempt_is_discarded() -> None:
@@ -199,67 +166,7 @@ def test_a_delay_that_is_over_when_the_task_has_ended_means_nothing() -> None:
     assert driven.queued() == []
 
 
-
-
-
-
-# --- the end, and the counts until then ---
-
-
-
-
-def test_the_end_is_logged_with_the_timings_and_then_the_record_becomes_final() -> None:
-    driven = DrivenDag(dag("a"))
-    driven.begin()
-    driven.hand_out(0)
-    driven.report(finished(attempt(0)))
-    written = driven.write(now=1.0)
-    assert written.entries == [recorded(0), RunEnded(State.COMPLETED, "")]
-    (timings,) = written.requests
-    assert isinstance(timings, SetFields)
-    assert (timings.run, timings.section, list(timings.items)) == (WF, "meta", ["log.d:1"])
-    assert asked(written.released) == [UpdateRun(RUN, 1, State.COMPLETED, "", ended_at=WALL, total=1, done=1)]
-    closing = [effect for effect in written.released if isinstance(effect, Ask)]
-    assert driven.asks.take(closing[0].token) == Closing(RUN)
-    assert driven.write(now=9.0) == ([], [], [])
-
-
-
-
-
-
-def test_a_large_dag_leaves_its_timings_to_the_log() -> None:
-    driven = DrivenDag(dag("a b"), max_provenance_tasks=1)
-    driven.owner.write_provenance(None)
-    assert not any(isinstance(request, SetFields) for request in driven.write().requests)
-
-
-def test_the_counts_in_the_record_follow_now_and_then_and_soon_when_nothing_else_happens() -> None:
-    driven = DrivenDag(dag("a b c"), progress_s=0.5)
-    driven.begin()
-    driven.hand_out(0, 1, 2, now=1.0)
-    driven.report(finished(attempt(0)))
-    assert driven.write(now=1.0).requests == [UpdateRun(RUN, 1, total=3, done=1)]
-    driven.report(finished(attempt(1)), first=2)
-    assert driven.write(now=1.1).requests == []
-    assert driven.owner.deadline() == 1.5
-    assert driven.write(now=1.5).requests == [UpdateRun(RUN, 1, total=3, done=2)]
-    assert driven.owner.deadline() > 1.5
-
-
-def test_a_run_that_waits_for_nothing_in_particular_is_not_due() -> None:
-    driven = DrivenDag(dag("a"))
-    driven.begin()
-    assert driven.owner.deadline() == math.inf
-
-
-def lost(index: int, number: int, why: str, node: str = "ann's") -> TaskEnded:
-    reason = f"attempt {number} on node {node} was lost: {why}"
-    return TaskEnded(index, number, State.LOST, reason=reason, node=node, retry=True)
-
-
-def requeued(name: str, number: int, why: str, node: NodeId = ANN) -> Emit:
-    return Emit(JobRequeued(RUN, name, number, node, f"attempt {number} on node {node}'s was lost: {why}"))
+# --- attempts that get lost ---
 
 
 def test_attempts_of_a_node_that_is_gone_are_queued_again() -> None:
@@ -330,10 +237,7 @@ def test_a_node_that_is_silent_about_its_attempts_is_asked_until_it_speaks() -> 
     assert driven.owner.wake(15.0) == [Send(BOB, Owned(RUN, 1))]
 
 
-def takeover(*log: TaskStarted | TaskEnded, names: str = "a b", edges: str = "") -> DrivenDag:
-    driven = DrivenDag(dag(names, edges), *log, epoch=2, adopt_s=0.3)
-    assert driven.begin(is_takeover=True) == [Send(node, OWNED) for node in (ME, ANN, BOB)]
-    return driven
+# --- taking over ---
 
 
 def test_after_a_takeover_nothing_is_handed_out_until_all_have_told_what_they_hold() -> None:
@@ -349,15 +253,6 @@ def test_after_a_takeover_nothing_is_handed_out_until_all_have_told_what_they_ho
     assert driven.queued() == [1]
     driven.hand_out(1, to=BOB)
     assert [driven.owner.awaits(node) for node in (ME, ANN, BOB)] == [False, False, True]
-
-
-def test_attempts_that_the_log_knows_go_on_where_they_are() -> None:
-    driven = takeover(started(0))
-    driven.owner.held(ANN, [attempt(0)], 0.1)
-    driven.owner.wake(0.3)
-    assert driven.queued() == [1]
-    driven.report(finished(attempt(0)))
-    assert driven.fold.states[0] is State.COMPLETED
 
 
 def test_attempts_whose_start_did_not_reach_the_log_are_adopted() -> None:
@@ -379,6 +274,33 @@ def test_attempts_of_nodes_that_are_gone_already_are_queued_again() -> None:
     assert driven.queued() == [0]
 
 
+@pytest.mark.parametrize(
+    "stale",
+    [attempt(-1), attempt(4), attempt(0, epoch=2), attempt(0, 2**62), attempt(1, 1), attempt(2), attempt(3)],
+    ids=["no task", "no task", "our epoch", "absurd", "older than the last", "parent not done", "another runs"],
+)
+def test_attempts_that_cannot_go_on_are_cancelled_when_the_log_has_why(stale: Attempt) -> None:
+    driven = takeover(
+        started(1, 1), ended(1, State.LOST, retry=True), started(3, 1, 1, BOB), names="a b c d", edges="a>c"
+    )
+    assert driven.owner.held(ANN, [stale], 0.1) == []
+    assert driven.write().released[-1] == Send(ANN, Cancel((stale,)))
+
+
+def test_an_attempt_that_was_told_to_end_is_not_adopted_when_it_could_be() -> None:
+    driven = takeover(edges="a>b")
+    doom = Send(ANN, Cancel((attempt(1),)))
+    driven.owner.held(ANN, [attempt(1)], 0.1)
+    assert driven.write().released == [doom]
+    driven.fold.apply(ended(0))
+    driven.owner.held(ANN, [attempt(1)], 0.2)
+    assert driven.write().released == [doom]
+    assert 1 not in driven.owner.handouts
+
+
+# --- stopping ---
+
+
 def test_a_stop_ends_what_waits_and_tells_the_nodes_of_what_runs() -> None:
     driven = DrivenDag(dag("a b c"))
     driven.begin()
@@ -393,10 +315,6 @@ def test_a_stop_ends_what_waits_and_tells_the_nodes_of_what_runs() -> None:
     driven.report(finished(attempt(0)))
     assert driven.write().entries[-1] == RunEnded(State.STOPPED, "enough")
     assert driven.owner.ask_stop(Stop.CANCEL, "too late") == []
-
-
-def cancelled(*attempts: Attempt) -> list[Effect]:
-    return [Send(ANN, Stopping(RUN)), Send(ANN, Cancel(attempts))]
 
 
 def test_a_cancel_ends_what_runs_too_even_after_a_stop() -> None:
@@ -415,3 +333,59 @@ def test_a_run_that_was_stopped_before_it_began_hands_nothing_out() -> None:
     driven.begin()
     assert driven.queued() == []
     assert driven.fold.ended is State.STOPPED
+
+
+def test_a_job_that_comes_back_unstarted_ends_if_the_run_stops() -> None:
+    driven = DrivenDag(dag("a b"))
+    driven.hand_out(0, 1)
+    driven.owner.ask_stop(Stop.CANCEL, "at once")
+    driven.write()
+    driven.report(Returned(attempt(0)))
+    assert driven.write().entries == [
+        TaskEnded(0, 1, State.CANCELLED, retry=True),
+        TaskEnded(0, 0, State.CANCELLED, reason="not started: at once"),
+    ]
+
+
+# --- the end, and the counts until then ---
+
+
+def test_the_end_is_logged_with_the_timings_and_then_the_record_becomes_final() -> None:
+    driven = DrivenDag(dag("a"))
+    driven.begin()
+    driven.hand_out(0)
+    driven.report(finished(attempt(0)))
+    written = driven.write(now=1.0)
+    assert written.entries == [recorded(0), RunEnded(State.COMPLETED, "")]
+    (timings,) = written.requests
+    assert isinstance(timings, SetFields)
+    assert (timings.run, timings.section, list(timings.items)) == (WF, "meta", ["log.d:1"])
+    assert asked(written.released) == [UpdateRun(RUN, 1, State.COMPLETED, "", ended_at=WALL, total=1, done=1)]
+    closing = [effect for effect in written.released if isinstance(effect, Ask)]
+    assert driven.asks.take(closing[0].token) == Closing(RUN)
+    assert driven.write(now=9.0) == ([], [], [])
+
+
+def test_a_large_dag_leaves_its_timings_to_the_log() -> None:
+    driven = DrivenDag(dag("a b"), max_provenance_tasks=1)
+    driven.owner.write_provenance(None)
+    assert not any(isinstance(request, SetFields) for request in driven.write().requests)
+
+
+def test_the_counts_in_the_record_follow_now_and_then_and_soon_when_nothing_else_happens() -> None:
+    driven = DrivenDag(dag("a b c"), progress_s=0.5)
+    driven.begin()
+    driven.hand_out(0, 1, 2, now=1.0)
+    driven.report(finished(attempt(0)))
+    assert driven.write(now=1.0).requests == [UpdateRun(RUN, 1, total=3, done=1)]
+    driven.report(finished(attempt(1)), first=2)
+    assert driven.write(now=1.1).requests == []
+    assert driven.owner.deadline() == 1.5
+    assert driven.write(now=1.5).requests == [UpdateRun(RUN, 1, total=3, done=2)]
+    assert driven.owner.deadline() > 1.5
+
+
+def test_a_run_that_waits_for_nothing_in_particular_is_not_due() -> None:
+    driven = DrivenDag(dag("a"))
+    driven.begin()
+    assert driven.owner.deadline() == math.inf

@@ -29,6 +29,7 @@ def test_a_taken_attempt_is_gone_with_its_node_if_that_has_no_other() -> None:
     made.put(attempt(2), BOB, 0.0)
     assert made.take(2) == (attempt(2), BOB)
     assert (made.nodes, made.at(BOB), 2 in made, len(made)) == ((ANN,), (), False, 2)
+    assert (made.has(ANN), made.has(BOB)) == (True, False)
     assert made.take(0) == (attempt(0), ANN)
     assert (made.nodes, made.attempts, made.at(ANN)) == ((ANN,), (attempt(1),), ((1, attempt(1)),))
 

@@ -1,12 +1,14 @@
-"""All runs of one node: how they come, where input goes, and how they go again."""
+"""All runs of one node: how they come, where input goes, and how they go again.
+
+The finer points are in `test_owned_details.py`.
+"""
 
 import math
-from typing import Any
 
 from meshflow.core.asks import Appending, Closing, Creating, Mending
-from meshflow.core.events import RunClaimed, RunFinished, RunLost, StoreProblem
+from meshflow.core.events import RunClaimed, RunFinished, RunLost
 from meshflow.core.keys import call_key
-from meshflow.core.messages import Cancel, Offer, Owned, Reports, ReportsAck, RunOpen, Signal, SignalAnswer
+from meshflow.core.messages import Cancel, Owned, Reports, ReportsAck, RunOpen, Signal, SignalAnswer
 from meshflow.core.records import (
     Batch,
     Claimed,
@@ -21,23 +23,12 @@ from meshflow.core.records import (
     TasksQueued,
     TaskStarted,
 )
-from meshflow.core.requests import Append, AskStop, CreateRun, ListRuns, LoadRun, RemoveRun, UpdateRun
+from meshflow.core.requests import Append, AskStop, CreateRun, ListRuns, LoadRun, RemoveRun
 from meshflow.ids import NodeId, RunId
 from tests.core.builders import ANN, BOB, ME, RUN, WF, attempt, dag, dag_record, member, task
-from tests.core.owning import Blueprints, Owning, taken_over
+from tests.core.owning import Blueprints, Owning, driving, taken_over
 
 OTHER = RunId("other/d:1")
-
-
-def driving(blueprints: Blueprints | None = None, **settings: Any) -> Owning:
-    """The workflow run and its first dag run are driven by ME."""
-    owning = Owning(blueprints, **settings)
-    owning.submit()
-    owning.settle()
-    owning.settle()
-    assert sorted(owning.runs.runs) == sorted((WF, RUN))
-    owning.pop_sent()
-    return owning
 
 
 # --- from the submission to the end ---
@@ -80,28 +71,6 @@ def test_nothing_is_kept_of_runs_that_have_ended() -> None:
     assert owning.asks._purposes == {}
 
 
-def test_what_was_appended_is_published_for_those_who_watch() -> None:
-    owning = driving()
-    published = owning.runs.published
-    assert [batch.run for batch in published] == [WF, RUN]
-    assert published[0].entries == (DagStarted("d:1", "d", "autostart/d"),)
-
-
-def test_a_failed_task_fails_its_dag_run_and_the_workflow_run_with_the_reason() -> None:
-    owning = driving(Blueprints(dag("a b", "a>b")))
-    (job,) = owning.work()
-    owning.report(job.attempt, first=1, state=State.FAILED)
-    assert [owning.record(run).state for run in (RUN, WF)] == [State.FAILED, State.FAILED]
-    assert owning.record(WF).reason == "task 'a' failed: so"
-
-
-def test_an_empty_dag_run_ends_by_itself() -> None:
-    owning = Owning(Blueprints(dag("")))
-    owning.submit()
-    owning.settle()
-    assert owning.record(WF).state is State.COMPLETED
-
-
 # --- finding runs ---
 
 
@@ -128,14 +97,6 @@ def test_when_a_member_is_gone_its_runs_are_looked_for_at_once() -> None:
     owning.answer(0.7)
     owning.flush(0.7)
     assert owning.scans() == 1, "the answer may be from before BOB was gone"
-
-
-def test_the_names_of_members_are_forgotten_with_them() -> None:
-    owning = Owning()
-    owning.runs.set_members([member(ME), member(ANN, name="")])
-    assert owning.runs._names == {ME: "me's", ANN: ANN}
-    owning.runs.node_gone(ANN, 0.0)
-    assert owning.runs._names == {ME: "me's"}
 
 
 def test_answers_of_the_store_that_make_no_sense_are_nothing() -> None:
@@ -191,29 +152,6 @@ def test_a_claim_that_is_refused_leads_to_nothing_and_may_be_tried_again() -> No
     assert owning.runs.runs == ()
     owning.settle(now=9.0)
     assert owning.record(WF).epoch == 2
-
-
-def test_a_dag_run_whose_definition_is_broken_fails_and_its_workflow_run_with_it() -> None:
-    blueprints = Blueprints(dag("a"))
-    blueprints.dags.clear()
-    owning = Owning(blueprints)
-    owning.submit()
-    owning.settle()
-    owning.settle(now=3.0)
-    reason = f"it cannot be driven: run {RUN} has no definition in the store"
-    assert [owning.record(run).state for run in (RUN, WF)] == [State.FAILED, State.FAILED]
-    assert owning.record(WF).reason == reason
-    assert StoreProblem(f"run {RUN} has failed: {reason}") in owning.events
-
-
-def test_two_nodes_that_claim_at_once_do_not_both_drive() -> None:
-    first = Owning(members=(member(ME),))
-    second = Owning(first.blueprints, me=BOB, store=first.store, members=(member(BOB),))
-    first.submit()
-    for step in ("flush", "answer", "answer", "answer", "answer"):
-        for node in (first, second):
-            getattr(node, step)()
-    assert [owning.runs.runs for owning in (first, second)] == [(WF,), ()]
 
 
 # --- a run that another takes over ---
@@ -429,24 +367,3 @@ def test_nothing_is_handed_out_while_the_store_is_far_behind_and_nobody_is_woken
     assert owning.pop_sent() == []
     assert owning.runs.deadline() > 0.0
     assert len(owning.work()) == 3
-
-
-def test_who_may_take_what_waits_is_told() -> None:
-    owning = Owning(Blueprints(dag("a")))
-    owning.submit()
-    owning.settle()
-    assert owning.pop_sent() == [Offer({"task": 1})]
-    assert owning.runs.deadline() <= 1.0
-
-
-def test_a_record_is_updated_with_the_claim() -> None:
-    owning = Owning(members=(member(ME, queues=("workflow",)),))
-    owning.submit()
-    owning.flush()
-    for _ in range(2):
-        owning.answer()
-    (claim,) = owning.asked()
-    assert isinstance(claim, Append)
-    owning.answer()
-    owning.flush()
-    assert UpdateRun(WF, 1, State.RUNNING, owner=ME, started_at=2000.0) in owning.asked()

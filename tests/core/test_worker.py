@@ -1,24 +1,23 @@
-"""The pulling end: what is taken, started, given back and delivered. What it does when owners change or do not answer
-is in `test_worker_owners.py`."""
+"""The pulling end: what is taken, started, given back and delivered, to owners that change or do not answer.
+
+The finer points are in `test_worker_details.py`.
+"""
 
 import math
 
 import pytest
 
+from meshflow.core.asks import Locating
 from meshflow.core.effects import AnswerTask, Kill, Send, Start, TellStopping
 from meshflow.core.keys import call_key, start_key
-from meshflow.core.messages import Demand, Holding, Output, Report, Reports, Returned, Signal, SignalAnswer, Work
-from meshflow.core.records import Value
-from meshflow.core.requests import WriteOutput
+from meshflow.core.messages import Demand, Holding, Output, Reports, Returned, Signal, SignalAnswer, Work
+from meshflow.core.records import RunRecord, State, Value
+from meshflow.core.requests import LoadRun, WriteOutput
 from meshflow.ids import RunId
-from tests.core.builders import ANN, BOB, RUN, attempt, finished
-from tests.core.working import CODE, Working, begun, job, sent
+from tests.core.builders import ANN, BOB, RUN, attempt, dag_record, finished
+from tests.core.working import CODE, Working, asked, begun, busy, job, receivers, reports, sent
 
 OTHER_RUN = RunId("other/d:1")
-
-
-def reports(*of: Report, first: int = 1, granted: int = 0, received: int = 0) -> Reports:
-    return Reports(RUN, first, 1, of, granted, received)
 
 
 # --- taking and starting ---
@@ -81,29 +80,6 @@ def test_an_owner_that_offers_is_granted_the_free_slots() -> None:
     assert Working(slots=2).offer() == [Demand(2, 0)]
 
 
-def test_what_is_held_takes_up_credit() -> None:
-    working = Working(slots=2)
-    working.run(0)
-    assert working.offer() == [Demand(1, 0)]
-
-
-def test_short_tasks_have_jobs_held_beyond_the_slots() -> None:
-    working = Working(slots=2, horizon_s=0.01)
-    working.run(0)
-    working.worker.finished(finished(attempt(0)), 0.001)
-    working.worker.flush(0.001)
-    assert working.offer(now=0.001) == [Demand(22, 0)]
-
-
-def test_credit_is_told_with_reports_if_there_are_any() -> None:
-    working = Working(slots=1)
-    working.offer()
-    working.get(attempt(0), backlog=1)
-    working.worker.finished(finished(attempt(0)), 0.5)
-    effects = working.worker.flush(0.5)
-    assert sent(effects) == [reports(finished(attempt(0)), granted=2, received=1)]
-
-
 def test_jobs_that_wait_behind_long_tasks_go_back_and_no_more_are_taken() -> None:
     working = Working(slots=1, stale_s=0.05)
     working.run(0)
@@ -114,13 +90,6 @@ def test_jobs_that_wait_behind_long_tasks_go_back_and_no_more_are_taken() -> Non
     effects = working.worker.flush(1.05)
     assert sent(effects, Reports) == [Reports(RUN, 2, 2, (Returned(attempt(2)), Returned(attempt(3))), 0, 0)]
     assert working.offer(now=1.06) == []
-
-
-def test_a_node_without_slots_gives_jobs_back() -> None:
-    working = Working(slots=0)
-    working.get(attempt(0))
-    assert sent(working.worker.flush(0.05), Reports) == [reports(Returned(attempt(0)))]
-    assert working.offer(now=0.06) == []
 
 
 # --- what tasks do ---
@@ -156,17 +125,6 @@ def test_what_is_not_acknowledged_yet_is_kept() -> None:
     working.worker.acknowledged(ANN, RUN, 2)
     working.worker.flush(0.02)
     assert sent(working.worker.flush(1.02), Reports) == [Reports(RUN, 2, 2, (finished(attempt(1)),), 0, 0)]
-
-
-def test_a_later_report_of_a_run_has_a_number_of_its_own() -> None:
-    working = Working(slots=1)
-    working.run(0)
-    working.worker.finished(finished(attempt(0)), 0.0)
-    working.worker.flush(0.0)
-    working.worker.acknowledged(ANN, RUN, 2)
-    working.run(1)
-    working.worker.finished(finished(attempt(1)), 0.0)
-    assert sent(working.worker.flush(0.0), Reports) == [Reports(RUN, 2, 2, (finished(attempt(1)),), 0, 0)]
 
 
 def test_a_signal_goes_to_the_owner_until_it_is_answered() -> None:
@@ -236,22 +194,6 @@ def test_a_task_with_several_waits_lends_one_slot_until_the_last_is_over() -> No
     assert begun(working.get(attempt(3), now=0.02)) == []
 
 
-def test_a_lent_slot_is_granted_to_owners_too() -> None:
-    working = Working(slots=1)
-    working.run(0)
-    assert working.offer() == []
-    working.worker.signal(attempt(0), 1, "join_dags", {}, None, 0.0)
-    assert working.offer() == [Demand(1, 0)]
-
-
-def test_a_task_that_ends_while_it_waits_gives_its_own_slot_back_only() -> None:
-    working = Working(slots=1)
-    working.run(0)
-    working.worker.signal(attempt(0), 1, "join_dags", {}, None, 0.0)
-    working.worker.finished(finished(attempt(0)), 0.01)
-    assert begun(working.get(attempt(1), attempt(2), now=0.01)) == [1]
-
-
 # --- stopping ---
 
 
@@ -304,3 +246,115 @@ def test_nothing_is_told_when_nothing_is_held(settings: dict[str, float]) -> Non
     working = Working(**settings)
     working.worker.flush(0.0)
     assert working.worker.deadline() == math.inf
+
+
+# --- owners that change, die, or do not answer ---
+
+
+def test_a_new_owner_is_told_what_is_held_and_gets_all_that_was_not_acknowledged() -> None:
+    working = busy()
+    assert working.worker.owned(BOB, RUN, 2) == [Send(BOB, Holding((attempt(0), attempt(1)), 0, 0))]
+    effects = working.worker.flush(0.02)
+    assert (receivers(effects, Reports), receivers(effects, Signal)) == ([BOB], [BOB])
+    working.worker.acknowledged(ANN, RUN, 2)
+    working.worker.finished(finished(attempt(0)), 0.03)
+    assert receivers(working.worker.flush(0.03), Reports) == [BOB]
+
+
+def test_an_owner_of_an_earlier_epoch_is_told_what_is_held_for_it_and_believed_no_more() -> None:
+    working = busy()
+    working.worker.owned(BOB, RUN, 2)
+    assert working.worker.owned(ANN, RUN, 1) == [Send(ANN, Holding((), 0, 0))]
+    assert receivers(working.worker.flush(5.0), Reports) == [BOB]
+
+
+def test_so_many_epochs_are_remembered() -> None:
+    working = Working()
+    for number in range(5000):
+        working.worker.owned(ANN, RunId(f"{number}/d:1"), 1)
+    assert len(working.worker._epochs) == 4096
+
+
+def test_when_an_owner_is_gone_the_store_is_asked_unless_the_next_one_tells() -> None:
+    working = busy()
+    working.worker.owner_gone(ANN, 0.02)
+    assert asked(working.worker.flush(3.01)) == []
+    assert asked(working.worker.flush(3.02)) == [(LoadRun(RUN),)]
+    working = busy()
+    working.worker.owner_gone(ANN, 0.02)
+    working.worker.owned(BOB, RUN, 2)
+    assert asked(working.worker.flush(3.0)) == []
+
+
+def test_an_owner_that_does_not_acknowledge_makes_the_store_be_asked() -> None:
+    working = busy()
+    assert asked(working.worker.flush(3.0)) == []
+    assert asked(working.worker.flush(3.1)) == [(LoadRun(RUN),)]
+    assert asked(working.worker.flush(9.0)) == [], "it is being asked"
+    assert isinstance(working.asks.take(1), Locating)
+    working.worker.located(RUN, dag_record(state=State.RUNNING))
+    assert asked(working.worker.flush(12.0)) == [(LoadRun(RUN),)]
+
+
+def test_a_node_that_says_the_run_is_not_its_own_makes_the_store_be_asked() -> None:
+    working = busy()
+    working.worker.doubt(OTHER_RUN, 0.02)
+    working.worker.doubt(RUN, 0.02)
+    working.worker.doubt(RUN, 0.02)
+    assert asked(working.worker.flush(0.02)) == [(LoadRun(RUN),)]
+
+
+def test_nobody_is_looked_for_once_nothing_is_left_to_tell() -> None:
+    working = Working()
+    working.run(0)
+    working.worker.doubt(RUN, 0.02)
+    working.worker.finished(finished(attempt(0)), 0.01)
+    working.worker._outboxes.clear()
+    assert asked(working.worker.flush(0.02)) == []
+    assert working.worker._locate_at == {}
+
+
+@pytest.mark.parametrize("fields", [{"owner": BOB, "epoch": 0}, {"owner": None, "epoch": 9}])
+def test_a_record_that_knows_less_changes_nothing(fields: dict[str, object]) -> None:
+    working = busy()
+    working.worker.located(RUN, dag_record(state=State.RUNNING, **fields))
+    assert receivers(working.worker.flush(0.02), Reports) == []
+
+
+@pytest.mark.parametrize("record", [None, dag_record(state=State.FAILED)])
+def test_a_run_that_has_ended_or_is_gone_wants_nothing_more(record: RunRecord | None) -> None:
+    working = busy()
+    working.get(attempt(0, run=OTHER_RUN), attempt(2), now=0.02)
+    working.worker.signal(attempt(0, run=OTHER_RUN), 1, "stop_dag", {}, None, 0.02)
+    working.worker.flush(0.02)
+    assert working.worker.located(RUN, record) == [Kill(attempt(0), "cancelled", 3.0)]
+    effects = working.worker.flush(2.0)
+    keys = [message.key for message in sent(effects) if isinstance(message, Signal)]
+    assert keys == [call_key(attempt(0, run=OTHER_RUN), 1)]
+
+
+def test_other_runs_keep_their_owner() -> None:
+    working = busy()
+    working.get(attempt(0, run=OTHER_RUN), now=0.02)
+    working.worker.signal(attempt(0, run=OTHER_RUN), 1, "stop_dag", {}, None, 0.02)
+    working.worker.flush(0.02)
+    working.worker.owned(BOB, OTHER_RUN, 2)
+    effects = working.worker.flush(0.03)
+    assert (receivers(effects, Reports), receivers(effects, Signal)) == ([], [BOB])
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_the_owner_that_the_store_names_gets_everything_again(epoch: int) -> None:
+    working = busy()
+    record = dag_record(state=State.RUNNING, owner=BOB, epoch=epoch)
+    assert working.worker.located(RUN, record) == []
+    effects = working.worker.flush(0.02)
+    assert (receivers(effects, Reports), receivers(effects, Signal)) == ([BOB], [BOB])
+
+
+def test_what_is_due_next_is_known() -> None:
+    working = busy()
+    assert working.worker.deadline() == 1.0
+    working.worker.owner_gone(ANN, -2.5)
+    assert working.worker.deadline() == 0.5
+    assert Working().worker.deadline() == math.inf

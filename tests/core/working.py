@@ -3,11 +3,11 @@
 from typing import Any
 
 from meshflow.core.asks import Asks
-from meshflow.core.effects import Effect, Send, Start
-from meshflow.core.messages import Attempt, Demand, Job, Message, Work
+from meshflow.core.effects import Ask, Effect, Send, Start
+from meshflow.core.messages import Attempt, Demand, Job, Message, Report, Reports, Signal, Work
 from meshflow.core.worker import Worker, WorkerSettings
 from meshflow.ids import NodeId
-from tests.core.builders import ANN, attempt
+from tests.core.builders import ANN, RUN, attempt, finished
 
 CODE = "digest"
 
@@ -51,3 +51,29 @@ class Working:
     def run(self, *tasks: int, now: float = 0.0) -> None:
         """Have the first attempts at these tasks run."""
         assert begun(self.get(*(attempt(each) for each in tasks), now=now)) == list(tasks)
+
+
+def busy() -> Working:
+    """It runs one task, has finished another, and waits for an answer, all of a run of ANN."""
+    working = Working(slots=2)
+    working.run(0, 1)
+    working.worker.finished(finished(attempt(1)), 0.01)
+    working.worker.signal(attempt(0), 1, "stop_dag", {}, None, 0.01)
+    effects = working.worker.flush(0.01)
+    assert (receivers(effects, Reports), receivers(effects, Signal)) == ([ANN], [ANN])
+    return working
+
+
+def receivers(effects: list[Effect], kind: type[Message]) -> list[NodeId]:
+    """To whom messages of that class are sent in `effects`."""
+    return [effect.to for effect in effects if isinstance(effect, Send) and isinstance(effect.message, kind)]
+
+
+def asked(effects: list[Effect]) -> list[tuple[object, ...]]:
+    """What is asked of the store in `effects`."""
+    return [effect.requests for effect in effects if isinstance(effect, Ask)]
+
+
+def reports(*of: Report, first: int = 1, granted: int = 0, received: int = 0) -> Reports:
+    """The message with these reports."""
+    return Reports(RUN, first, 1, of, granted, received)

@@ -10,9 +10,6 @@ import pytest
 from meshflow.store.sqlite import SqliteStore
 from tests.store.mongod_standin import MongodStandIn
 
-for part in ("runs", "log", "document"):
-    pytest.register_assert_rewrite(f"tests.store.contract_{part}")
-
 
 @pytest.fixture(scope="session")
 def mongod() -> Iterator[MongodStandIn]:
