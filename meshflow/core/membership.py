@@ -118,6 +118,12 @@ class Membership:
         self._seeds.add([address for address in addresses if address != self.me.address], self._own_time(now))
         return self.tick(now)
 
+    def contact(self, addresses: Iterable[str]) -> list[Effect]:
+        """Make contact, once, with the nodes at those addresses that no living member has."""
+        known = {member.address: None for member in self.alive()}
+        strange = [address for address in dict.fromkeys(addresses) if address not in known]
+        return [] if self._has_left else [SendTo(address, self._opening()) for address in strange]
+
     def change_me(self, now: float, **fields: Unpack[MemberFields]) -> list[Effect]:
         """Change what this node says of itself, and spread it.
 

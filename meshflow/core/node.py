@@ -55,11 +55,18 @@ from meshflow.core.messages import (
 from meshflow.core.owned import OwnedRuns
 from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.records import RunRecord, Value
-from meshflow.core.requests import ForgetNode, RegisterNode, WriteOutput
+from meshflow.core.requests import ForgetNode, ListNodes, RegisterNode, WriteOutput
 from meshflow.core.view import is_living
 from meshflow.core.watch import Watchers
 from meshflow.core.worker import Worker, WorkerSettings
 from meshflow.ids import NodeId, RunId
+
+_SCOUTS = 3
+"""So many nodes of a mesh, those with the lowest ids, look through the store's list: its cost does not grow with the
+mesh, and one of them may be down."""
+
+_SEEN_WITHIN_S = 60.0
+"""Who registered this lately is looked for. Well above `register_s` and the error of wall clocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +237,11 @@ class Node:
         """The store has performed the requests of an Ask."""
         purpose = self._asks.take(token)
         match purpose:
-            case None | Registering():
+            case None:
                 return []
+            case Registering():
+                nodes = answers[-1] if isinstance(answers[-1], tuple) else ()
+                return self.membership.contact(node.address for node in nodes if isinstance(node, RegisterNode))
             case Relaying(to=to, number=number):
                 return [Send(to, StoreAnswers(number, tuple(answers)))]
             case Locating(run=run):
@@ -279,8 +289,7 @@ class Node:
             effects += self._react(self.membership.tick(now), now)
         if now >= self._register_at and not self._is_leaving:
             self._register_at = now + self._settings.register_s
-            entry = RegisterNode(self.id, self.membership.me.address, now + self.wall_offset_s)
-            effects.append(self._asks.ask(Registering(), entry))
+            effects.append(self._register(now + self.wall_offset_s))
         while True:
             effects += self._outward(self._runs.flush(now, self.wall_offset_s))
             effects += self._publish(now)
@@ -289,6 +298,14 @@ class Node:
                 return effects
             while self._inside:
                 effects += self._outward(self.handle(self.id, self._inside.popleft(), now))
+
+    def _register(self, wall_at: float) -> Effect:
+        """Enter this node into the store's list. A few nodes of each mesh look through it as well: should the mesh have
+        fallen apart so long ago that its parts have forgotten each other, they meet again there."""
+        entry = RegisterNode(self.id, self.membership.me.address, wall_at)
+        if sum(member.id < self.id for member in self.membership.alive()) >= _SCOUTS:
+            return self._asks.ask(Registering(), entry)
+        return self._asks.ask(Registering(), entry, ListNodes(wall_at - _SEEN_WITHIN_S))
 
     def deadline(self) -> float:
         """When `flush` is next due without any input; `math.inf` for never."""

@@ -40,9 +40,6 @@ from meshflow.runtime.pipes import (
 _MAX_FRAME_BYTES = 2**32 - 1
 """All that msgpack can do: the node, which makes the frames, has set its limits before."""
 
-_ANSWER_FIELDS = {"start_dag": "dag_name", "is_dag_stopped": "is_stopped", "is_dag_completed": "is_completed"}
-"""Where the models expect the result of an action; the others have none."""
-
 _REFUSAL_KINDS = {"start_dag": "DagNameUnknown"}
 """What a refusal of an action means, where it can only mean one thing."""
 
@@ -183,8 +180,8 @@ class TaskClient:
         if answered.error:
             refusal = {"error": answered.error, "kind": _REFUSAL_KINDS.get(request.action)}
             return Response(False, request.uid, payload=refusal)
-        name = _ANSWER_FIELDS.get(request.action)
-        return Response(True, request.uid, payload=None if name is None else {name: answered.answers[0]})
+        result = answered.answers[0]
+        return Response(True, request.uid, payload=result if isinstance(result, dict) else None)
 
     def stop_fileno(self) -> int:
         """Readable once the run has asked the task to stop; see `meshflow.models.signal`."""

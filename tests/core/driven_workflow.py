@@ -13,6 +13,7 @@ from tests.core.builders import ANN, ME, WF, workflow, workflow_record
 from tests.core.driven import WALL, Written, write
 
 MAIN, SUB = DagStarted("d:1", "d", "autostart/d"), DagStarted("sub:1", "sub", "key")
+"""A dag run that starts by itself, and one that a task starts."""
 
 
 class Driven:
@@ -35,9 +36,11 @@ class Driven:
         self.owner = WorkflowOwner(record, self.fold, self.log, self.asks)
 
     def begin(self, *, is_takeover: bool = False) -> list[Effect]:
+        """Take charge."""
         return self.owner.begin([ME, ANN], is_takeover, WALL)
 
     def signal(self, action: str, key: str = "key", data: Value | None = None, **arguments: object) -> list[Effect]:
+        """ANN asks something."""
         return self.owner.signal(ANN, Signal(WF, key, action, arguments, data), WALL)
 
     def flush(self) -> Written:
@@ -61,4 +64,5 @@ class Driven:
 
 
 def answer(key: str = "key", error: str = "", **result: object) -> Send:
+    """The answer to ANN."""
     return Send(ANN, SignalAnswer(key, result, error))

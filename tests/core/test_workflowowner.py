@@ -1,26 +1,20 @@
-"""Driving a workflow run: its dag runs, what their tasks ask, how it stops and ends."""
+"""Driving a workflow run: its dag runs, what their tasks ask, how it stops and ends.
 
-from typing import Any
+The finer points are in `test_workflowowner_details.py`.
+"""
 
 import pytest
 
-from meshflow.core.asks import Asks, Closing, Creating
-from meshflow.core.effects import Ask, Effect, Send
-from meshflow.core.messages import Owned, RunOpen, Signal, SignalAnswer
-from meshflow.core.ownership import RunLog
+from meshflow.core.asks import Closing, Creating
+from meshflow.core.effects import Ask, Send
+from meshflow.core.messages import Owned, RunOpen, SignalAnswer
 from meshflow.core.provenance import instant
-from meshflow.core.records import DagEnded, DagStarted, Entry, Noted, RunEnded, RunRecord, State, Stop, StopAsked, Value
+from meshflow.core.records import DagEnded, DagStarted, Noted, RunEnded, RunRecord, State, Stop, StopAsked, Value
 from meshflow.core.requests import AskStop, CreateRun, RemoveDocument, SetFields, UpdateRun
-from meshflow.core.workflowowner import WorkflowOwner
-from meshflow.core.workflowrun import WorkflowRun
 from meshflow.ids import dag_run_id
-from tests.core.builders import ANN, BOB, ME, WF, workflow, workflow_record
-from tests.core.driven import WALL, Written, asked, write
-
-
-
-
-
+from tests.core.builders import ANN, BOB, ME, WF, workflow_record
+from tests.core.driven import WALL, asked
+from tests.core.driven_workflow import MAIN, SUB, Driven, answer
 
 
 def creation(started: DagStarted) -> CreateRun:
@@ -47,8 +41,6 @@ def test_a_workflow_without_a_dag_that_starts_by_itself_says_so_and_ends() -> No
     assert entries == [Noted("workflow 'w' has no dag that starts by itself"), RunEnded(State.COMPLETED, "")]
 
 
-
-
 def test_who_takes_over_tells_all_and_creates_what_the_log_calls_for() -> None:
     driven = Driven(MAIN, SUB, DagEnded("sub:1", State.COMPLETED), epoch=2)
     effects = driven.begin(is_takeover=True)
@@ -56,8 +48,6 @@ def test_who_takes_over_tells_all_and_creates_what_the_log_calls_for() -> None:
     assert asked(effects) == [creation(MAIN)]
     assert driven.asks.is_asking(Creating(WF, "d:1"))
     assert driven.flush()[0] == []
-
-
 
 
 def test_a_created_dag_run_is_pointed_out_to_this_node_until_its_owner_is_known() -> None:
@@ -81,6 +71,16 @@ def test_who_takes_over_a_run_that_stops_creates_dag_runs_that_stop() -> None:
     effects = driven.begin(is_takeover=True)
     stop = AskStop(dag_run_id(WF, "d:1"), Stop.CANCEL, "the workflow was stopped")
     assert asked(effects) == [creation(MAIN), stop]
+
+
+def test_a_run_that_was_stopped_before_it_began_ends_without_a_complaint_about_its_dags() -> None:
+    driven = Driven(record=workflow_record(stop=Stop.CANCEL, stop_reason="never mind"))
+    driven.begin()
+    entries, _, _ = driven.flush()
+    assert entries == [
+        StopAsked(Stop.CANCEL, State.CANCELLED, "never mind"),
+        RunEnded(State.CANCELLED, "never mind"),
+    ]
 
 
 # --- starting and joining dags ---
@@ -294,10 +294,6 @@ def test_a_dag_run_that_failed_or_aborted_ends_the_workflow_so(state: State) -> 
     assert driven.flush()[0][-1] == RunEnded(state, "broken")
 
 
-
-
-
-
 def test_when_no_dag_run_is_open_the_end_is_logged_and_then_the_record_becomes_final_and_the_document_goes() -> None:
     driven = Driven(MAIN, SUB, DagEnded("sub:1", State.COMPLETED, "", 3, 3))
     driven.signal("dag_ended", name="d:1", state="completed", total=2, done=1)
@@ -319,6 +315,13 @@ def test_a_document_that_is_kept_gets_its_end_and_duration() -> None:
     assert asked(released)[0] == times
 
 
+def test_an_end_that_is_told_twice_is_answered_twice_and_recorded_once() -> None:
+    driven = Driven(MAIN, SUB)
+    driven.signal("dag_ended", key="one", name="sub:1", state="completed")
+    driven.signal("dag_ended", key="two", name="sub:1", state="failed")
+    entries, _, released = driven.flush()
+    assert entries == [DagEnded("sub:1", State.COMPLETED)]
+    assert released == [answer("one"), answer("two")]
 
 
 # --- what is not heard, and what is let go ---

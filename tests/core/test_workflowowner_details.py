@@ -1,10 +1,10 @@
 """Driving a workflow run: the finer points of its start and its end."""
 
 from meshflow.core.provenance import instant
-from meshflow.core.records import DagEnded, RunEnded, State, Stop, StopAsked
+from meshflow.core.records import DagEnded, RunEnded, State
 from meshflow.core.requests import SetFields
 from tests.core.builders import WF, workflow_record
-from tests.core.driven_workflow import MAIN, SUB, Driven, answer
+from tests.core.driven_workflow import MAIN, SUB, Driven
 
 
 def test_a_run_without_a_time_of_its_start_counts_from_its_submission() -> None:
@@ -23,22 +23,3 @@ def test_the_end_is_logged_once() -> None:
     driven = Driven(MAIN, DagEnded("d:1", State.COMPLETED))
     assert driven.flush()[0] == [RunEnded(State.COMPLETED, "")]
     assert driven.flush() == ([], [], [])
-
-
-def test_an_end_that_is_told_twice_is_answered_twice_and_recorded_once() -> None:
-    driven = Driven(MAIN, SUB)
-    driven.signal("dag_ended", key="one", name="sub:1", state="completed")
-    driven.signal("dag_ended", key="two", name="sub:1", state="failed")
-    entries, _, released = driven.flush()
-    assert entries == [DagEnded("sub:1", State.COMPLETED)]
-    assert released == [answer("one"), answer("two")]
-
-
-def test_a_run_that_was_stopped_before_it_began_ends_without_a_complaint_about_its_dags() -> None:
-    driven = Driven(record=workflow_record(stop=Stop.CANCEL, stop_reason="never mind"))
-    driven.begin()
-    entries, _, _ = driven.flush()
-    assert entries == [
-        StopAsked(Stop.CANCEL, State.CANCELLED, "never mind"),
-        RunEnded(State.CANCELLED, "never mind"),
-    ]

@@ -39,7 +39,7 @@ def test_start_dag_sends_name_and_data_and_returns_the_name_of_the_run(bench: Ex
     assert (signal.action, signal.arguments) == ("start_dag", {"name": "sub"})
     assert signal.data is not None
     assert payload.loads(signal.data)["x"] == 1
-    bench.executor.answer(attempt, signal.call, "sub:1")
+    bench.executor.answer(attempt, signal.call, {"dag_name": "sub:1"})
     assert data_of(bench.end(attempt))["name"] == "sub:1"
 
 
@@ -51,7 +51,7 @@ def test_start_dag_of_a_stopping_workflow_returns_none(bench: ExecutorBench) -> 
     signal = asked(bench, attempt)
 
     assert signal.data is None
-    bench.executor.answer(attempt, signal.call, None)
+    bench.executor.answer(attempt, signal.call, {"dag_name": None})
     assert data_of(bench.end(attempt)) == {"name": None}
 
 
@@ -76,7 +76,7 @@ def test_join_dags_waits_for_its_answer(bench: ExecutorBench) -> None:
     bench.run(lambda *_: None)
     assert attempt not in bench.ends
 
-    bench.executor.answer(attempt, signal.call, None)
+    bench.executor.answer(attempt, signal.call, {})
     assert data_of(bench.end(attempt)) == {"joined": True}
 
 
@@ -92,7 +92,7 @@ def test_every_question_gets_its_own_kind_of_answer(bench: ExecutorBench) -> Non
 
     attempt = bench.start(ask)
     actions = []
-    for answer in (True, True, None, None, None):
+    for answer in ({"is_stopped": True}, {"is_completed": True}, {}, {}, {}):
         signal = asked(bench, attempt)
         actions.append((signal.action, signal.arguments))
         bench.executor.answer(attempt, signal.call, answer)
@@ -117,7 +117,7 @@ def test_threads_of_a_task_ask_at_the_same_time_and_each_gets_its_own_answer(ben
     attempt = bench.start(ask)
     signals = [asked(bench, attempt) for _ in range(4)]
     for signal in reversed(signals):
-        bench.executor.answer(attempt, signal.call, f"{signal.arguments['name']}:1")
+        bench.executor.answer(attempt, signal.call, {"dag_name": f"{signal.arguments['name']}:1"})
 
     assert data_of(bench.end(attempt))["names"] == ["a:1", "b:1", "c:1", "d:1"]
 
@@ -129,7 +129,7 @@ def test_an_answer_to_a_call_that_was_never_made_is_ignored(bench: ExecutorBench
     attempt = bench.start(ask)
     signal = asked(bench, attempt)
     bench.executor.answer(attempt, signal.call + 1, "nonsense")
-    bench.executor.answer(attempt, signal.call, False)
+    bench.executor.answer(attempt, signal.call, {"is_stopped": False})
 
     assert data_of(bench.end(attempt)) == {"is": False}
 
@@ -220,7 +220,7 @@ def test_a_question_left_unanswered_by_the_end_of_its_task_is_given_up(bench: Ex
     attempt = bench.start(leave)
     questions = [asked(bench, attempt), asked(bench, attempt)]
     (plain,) = [each for each in questions if each.action == "is_dag_stopped"]
-    bench.executor.answer(attempt, plain.call, False)
+    bench.executor.answer(attempt, plain.call, {"is_stopped": False})
     bench.end(attempt)
 
     assert data_of(bench.run(look)) == {"raised": "RequestFailed"}
@@ -332,7 +332,7 @@ def test_the_stop_of_one_task_is_not_seen_by_the_next(bench: ExecutorBench) -> N
         signal = asked(bench, attempt)
         if is_told:
             bench.executor.tell_stopping(attempt)
-        bench.executor.answer(attempt, signal.call, False)
+        bench.executor.answer(attempt, signal.call, {"is_stopped": False})
         seen.append(data_of(bench.end(attempt)))
 
     assert [each["is told"] for each in seen] == [True, False, True, False]
@@ -377,7 +377,7 @@ def test_initial_data_of_a_sub_dag_survives_the_way_through_two_tasks(bench: Exe
     initial = MultiTaskData(dataset=TaskData({"x": 7}), aliases=["origin"])
     attempt = bench.start(start, initial=initial)
     signal = asked(bench, attempt)
-    bench.executor.answer(attempt, signal.call, "sub:1")
+    bench.executor.answer(attempt, signal.call, {"dag_name": "sub:1"})
     assert signal.data is not None
 
     assert data_of(bench.run(read, initial=payload.loads(signal.data)))["seen"] == 7
