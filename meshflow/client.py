@@ -262,7 +262,23 @@ class Client:
         """Workflow runs, newest first. `is_open`: True those that go on, False those that ended, None all."""
         found = self.ask(ListRuns(is_open=is_open, workflows_only=True, workflow=workflow, limit=limit))
         assert isinstance(found, tuple)
-        return list(found)
+        return self._counted(list(found))
+
+    def _counted(self, records: list[RunRecord]) -> list[RunRecord]:
+        """The records, open ones with the counts of their dag runs: their own are written when they end."""
+        asked = [record.run for record in records if not record.state.is_final]
+        answers = self.mesh.perform([ListRuns(parent=run) for run in asked])
+        dags = {run: dags for run, dags in zip(asked, answers, strict=True) if isinstance(dags, tuple)}
+        return [
+            replace(
+                record,
+                total=sum(dag.total for dag in dags[record.run]),
+                done=sum(dag.done for dag in dags[record.run]),
+            )
+            if record.run in dags
+            else record
+            for record in records
+        ]
 
     def open_jobs(self) -> list[RunRecord]:
         """Every workflow run and dag run that goes on, newest first."""

@@ -199,6 +199,9 @@ class RunView:
                 return [self._queue_task(dag, dag.tasks[index], at) for index in tasks]
             case TaskStarted():
                 return [self._start_task(dag, entry, at)]
+            case TaskEnded(state=State.QUEUED):
+                self._give_back(dag.tasks[entry.task])
+                return []
             case TaskEnded():
                 return [self._end_task(dag, entry, at)]
             case RunEnded():
@@ -228,6 +231,10 @@ class RunView:
         task.state, task.attempt, task.node = State.RUNNING, entry.attempt, self._node_name(entry.node)
         task.started_at, task.ended_at, task.reason = at, None, ""
         return self._of_task(JobStartedEvent, dag, task, at)
+
+    def _give_back(self, task: TaskView) -> None:
+        """A node gave the attempt back before it started. The entry that queues the task again follows, and is told."""
+        task.state, task.node, task.started_at = State.QUEUED, "", None
 
     def _end_task(self, dag: DagView, entry: TaskEnded, at: float) -> JobEvent:
         task = dag.tasks[entry.task]

@@ -37,6 +37,7 @@ from meshflow.core.handing import hand_out
 from meshflow.core.keys import run_of
 from meshflow.core.member import Member
 from meshflow.core.messages import Attempt, Owned, Reports, RunOpen, Signal, SignalAnswer
+from meshflow.core.names import remember
 from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.ownership import RunLog
 from meshflow.core.queue import Waiting
@@ -100,7 +101,7 @@ class OwnedRuns:
         """Take note of who is alive."""
         self._members = members
         self._claims.set_members(members)
-        self._names.update((member.id, member.name or member.id) for member in members)
+        remember(self._names, members)
         self.dispatcher.set_members(members)
 
     def node_gone(self, node: NodeId, now: float) -> list[Effect]:
@@ -111,7 +112,6 @@ class OwnedRuns:
             effects += dag.node_gone(node)
         for relay in self._relays.values():
             relay.owner_gone(node)
-        self._names.pop(node, None)
         self._scan_at = now
         return effects
 

@@ -1,0 +1,31 @@
+"""Meshes of real processes for the tests."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.real_mesh import RealMesh
+
+MakeMesh = Callable[..., RealMesh]
+
+
+@pytest.fixture
+def make_mesh(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeMesh]:
+    """Makes a mesh without nodes: `make_mesh("name")`; all are ended after the test."""
+    meshes: list[RealMesh] = []
+
+    def make(name: str = "mesh", **more: object) -> RealMesh:
+        meshes.append(RealMesh(tmp_path / name, **more))  # type: ignore[arg-type]
+        return meshes[-1]
+
+    yield make
+    for mesh in meshes:
+        mesh.close()
+        print(mesh.logs())  # pytest shows it if the test failed
+
+
+@pytest.fixture
+def mesh(make_mesh: MakeMesh) -> RealMesh:
+    """A mesh without nodes."""
+    return make_mesh()
