@@ -251,8 +251,8 @@ class RunOpen:
 @dataclass(frozen=True, slots=True)
 class Owned:
     """The sender drives `run` in `epoch`. Told to all after a take-over, to the owner of its workflow run after a
-    claim, and to a node that is silent about attempts it was handed. A node turns to the sender with its reports and signals, and
-    answers Holding."""
+    claim, and to a node that is silent about attempts it was handed. A node turns to the sender with its reports and
+    signals, and answers Holding."""
 
     run: RunId
     epoch: int

@@ -26,5 +26,5 @@ def test_names_of_nodes_long_gone_are_dropped_oldest_first() -> None:
         remember(names, [member(number, f"n{number}")])
 
     assert len(names) == 257
-    assert list(names.values())[0] == "n743"
+    assert next(iter(names.values())) == "n743"
     assert names[member(999).id] == "n999"
