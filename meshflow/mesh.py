@@ -211,6 +211,9 @@ class Mesh:
         status = self._answer(link, number)
         if isinstance(status, NodeStatus):
             self._learn(status)
+        else:
+            self.close()
+            self._current()  # which learns from the node that takes its place
         statuses = self._ask_each(self.living())
         members = sorted(self._members.values(), key=lambda member: (member.name, member.id))
         return [_report(member, statuses.get(member.id)) for member in members]

@@ -209,7 +209,7 @@ class RunView:
             case Noted(text=text, task=index):
                 if index is None:
                     return [replace(_of_dag(JobNotedEvent, dag, at, self.run), reason=text)]
-                return [replace(self._of_task(JobNotedEvent, dag, dag.tasks[index], at), reason=text)]
+                return [self._of_task(JobNotedEvent, dag, dag.tasks[index], at, reason=text)]
             case StopAsked() | DagStarted() | DagEnded():
                 return []
             case _:
@@ -224,7 +224,8 @@ class RunView:
 
     def _queue_task(self, dag: DagView, task: TaskView, at: float) -> JobEvent:
         task.state = State.QUEUED
-        return replace(self._of_task(JobQueuedEvent, dag, task, at), hostname="")
+        event = self._of_task(JobQueuedEvent, dag, task, at)
+        return replace(event, hostname="") if task.node else event
 
     def _start_task(self, dag: DagView, entry: TaskStarted, at: float) -> JobEvent:
         task = dag.tasks[entry.task]
@@ -243,9 +244,15 @@ class RunView:
         task.ended_at = entry.ended_at or at
         task.reason = entry.reason
         task.state = State.QUEUED if entry.retry else entry.state
-        event = self._of_task(_END_EVENTS[entry.state], dag, task, task.ended_at)
-        duration = _elapsed(task.started_at, task.ended_at) if entry.attempt else None
-        return replace(event, duration=duration, reason=entry.reason, retry=entry.retry)
+        return self._of_task(
+            _END_EVENTS[entry.state],
+            dag,
+            task,
+            task.ended_at,
+            duration=_elapsed(task.started_at, task.ended_at) if entry.attempt else None,
+            reason=entry.reason,
+            retry=entry.retry,
+        )
 
     def _end_dag(self, dag: DagView, entry: RunEnded, at: float) -> list[JobEvent]:
         dag.state, dag.reason, dag.ended_at = entry.state, entry.reason, at
@@ -265,7 +272,17 @@ class RunView:
             duration=None,
         )
 
-    def _of_task(self, event: type[JobEvent], dag: DagView, task: TaskView, at: float) -> JobEvent:
+    def _of_task(
+        self,
+        event: type[JobEvent],
+        dag: DagView,
+        task: TaskView,
+        at: float,
+        *,
+        duration: float | None = None,
+        reason: str = "",
+        retry: bool = False,
+    ) -> JobEvent:
         return event(
             uuid=f"{dag.run}/{task.name}#{task.attempt}",
             type=JobType.Task,
@@ -275,9 +292,11 @@ class RunView:
             name=task.name,
             workflow_id=self.run,
             event_time=_utc(at),
-            duration=None,
+            duration=duration,
             dag=dag.name,
             attempt=task.attempt,
+            reason=reason,
+            retry=retry,
         )
 
 

@@ -20,7 +20,7 @@ from meshflow.core.graph import DagDefinition, WorkflowSpec
 from meshflow.core.member import Member
 from meshflow.core.messages import RunOpen
 from meshflow.core.placement import owner_of
-from meshflow.core.records import Batch, Claimed, Entry, RunEnded, RunRecord, State
+from meshflow.core.records import Batch, Claimed, Entry, RunEnded, RunRecord, State, Stop
 from meshflow.core.requests import Append, GetBlob, LoadRun, ReadLog, UpdateRun
 from meshflow.errors import PeerError
 from meshflow.ids import NodeId, RunId, dag_run_name, workflow_of
@@ -99,9 +99,11 @@ class Claims:
             return self._load(record.run)
         if record.owner is not None and (record.owner in self._alive or now < self._settled_at):
             return []
-        serving = [
-            member.id for member in self._alive.values() if record.queue in member.queues and not member.is_draining
-        ]
+        staying = [member for member in self._alive.values() if not member.is_draining]
+        serving = [member.id for member in staying if record.queue in member.queues]
+        if not serving and record.stop is not Stop.NONE:
+            # To end a run takes no node of its queue, and whoever stopped it may have done so because there is none.
+            serving = [member.id for member in staying]
         if not serving:
             return []
         # Who got a hint from a member was chosen by it, and does not send it on: views may differ for a while.

@@ -97,9 +97,9 @@ class DagOwner:
         """Stale attempts that are told to end, and so must not be adopted later."""
         self._adopt_until = -math.inf
         self._is_ending = False
-        self._progress_at = 0.0
-        self._progress_done = -1
+        self._progress_at, self._progress_done = 0.0, -1
         self._asked_at = -math.inf
+        self._offset_s = 0.0
 
     # --- taking charge ---
 
@@ -336,7 +336,8 @@ class DagOwner:
         if self.fold.total_count > self._settings.max_provenance_tasks:
             return
         started_at = self._record.started_at or self._record.created_at
-        tree = dag_provenance(self.fold, self._record.queue, started_at, wall_at)
+        running = {task: (self._names.get(on, on), at + self._offset_s) for task, on, at in self.handouts.under_way}
+        tree = dag_provenance(self.fold, self._record.queue, started_at, wall_at, running)
         self.log.add(requests=[SetFields(self.parent, "meta", {f"log.{dag_run_name(self.run)}": tree})])
 
     def _end(self, wall_at: float) -> None:
@@ -376,7 +377,8 @@ class DagOwner:
 
     def flush(self, now: float, wall_at: float) -> list[Effect]:
         """End what is done, and send the next batch of the log."""
-        if self._to_acknowledge:
+        self._offset_s = wall_at - now
+        if self._to_acknowledge and not self.log.is_appending:  # else one acknowledgement would follow another
             self.log.add(then=[Send(node, ReportsAck(self.run, self._seen[node] + 1)) for node in self._to_acknowledge])
             self._to_acknowledge.clear()
         if self.fold.is_done and not self._is_ending and not self.handouts:

@@ -176,8 +176,8 @@ class DagRun:
             self.losses[entry.task] += 1
         elif entry.state is State.FAILED:
             self.failures[entry.task] += 1
-        # One that was given back before it started counts as neither. Its number is not used again, for late words about
-        # it must not be taken for words about another.
+        # One that was given back before it started counts as neither. Its number is not used again: late words about it
+        # must not be taken for words about another.
         self.states[entry.task] = State.QUEUED
 
     def _become_final(self, entry: TaskEnded) -> None:

@@ -59,6 +59,11 @@ class Handouts:
         self._by_node.setdefault(node, {})[attempt.task] = None
         self._heard_at.setdefault(node, now)
 
+    @property
+    def under_way(self) -> list[tuple[int, NodeId, float]]:
+        """(task, node, when the job left) of the current attempts whose job has left."""
+        return [(task, item.node, item.at) for task, item in self._current.items() if item.at < math.inf]
+
     def left(self, attempt: Attempt, now: float) -> None:
         """The job of the attempt is on its way from now on, if the attempt still counts."""
         handout = self._current.get(attempt.task)

@@ -289,7 +289,8 @@ class Node:
             effects += self._react(self.membership.tick(now), now)
         if now >= self._register_at and not self._is_leaving:
             self._register_at = now + self._settings.register_s
-            effects.append(self._register(now + self.wall_offset_s))
+            if not self._asks.is_asking(Registering()):
+                effects.append(self._register(now + self.wall_offset_s))
         while True:
             effects += self._outward(self._runs.flush(now, self.wall_offset_s))
             effects += self._publish(now)

@@ -57,6 +57,11 @@ class RunLog:
         return self._in_flight is None and not self._queue
 
     @property
+    def is_appending(self) -> bool:
+        """Whether a batch is on its way, so that what is added now goes with a later one."""
+        return self._in_flight is not None
+
+    @property
     def backlog_count(self) -> int:
         """Entries that are not in the store yet."""
         flying = len(self._in_flight.entries) if self._in_flight else 0

@@ -3,6 +3,7 @@
 Source: Lightflow's layout, `log.<dag run>.tasks.<task>` (spec/lightflow.md 2.12).
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from meshflow.core.dagrun import DagRun
@@ -16,8 +17,15 @@ def instant(at: float) -> datetime:
     return datetime.fromtimestamp(min(max(at, 0.0), _LAST_INSTANT), UTC)
 
 
-def dag_provenance(fold: DagRun, queue: str, started_at: float, ended_at: float | None) -> dict[str, object]:
-    """The `log.<dag run>` subtree. Tasks that never ran are left out, as are ends that have not come."""
+def dag_provenance(
+    fold: DagRun,
+    queue: str,
+    started_at: float,
+    ended_at: float | None,
+    running: Mapping[int, tuple[str, float]] | None = None,
+) -> dict[str, object]:
+    """The `log.<dag run>` subtree. `running` has `{task: (name of its node, start)}`; None: no task runs. Tasks that
+    never ran are left out, as are ends that have not come."""
     tasks: dict[str, object] = {}
     for index, spec in enumerate(fold.spec.tasks):
         end = fold.ends.get(index)
@@ -34,6 +42,9 @@ def dag_provenance(fold: DagRun, queue: str, started_at: float, ended_at: float 
                     "state": end.state.value,
                 },
             )
+    for index, (node, at) in (running or {}).items():
+        spec = fold.spec.tasks[index]
+        place(tasks, spec.name, {"start_time": instant(at), "worker": node, "queue": spec.queue})
     log: dict[str, object] = {"start_time": instant(started_at), "queue": queue, "tasks": tasks}
     if ended_at is not None:
         log["end_time"] = instant(ended_at)

@@ -63,6 +63,9 @@ class WorkerSettings:
     linger_s: float = 0.005
     """Unused credit is left with an owner at least this long before another gets it: about two round trips, in which a
     job may be on its way."""
+    gather_s: float = 0.004
+    """Pause between messages about reports and credit while enough jobs wait here to keep the slots busy. More makes
+    larger messages, at less cost for each of many short tasks; less lets others hear of their results sooner."""
     holding_s: float = 1.0
     """Seconds between Holding messages."""
     locate_s: float = 3.0
@@ -107,6 +110,8 @@ class Worker:
         self._epochs: dict[RunId, int] = {}
         self._codes = Codes(settings.max_code_bytes)
         self._pace = Pace(settings.horizon_s, settings.max_prefetch)
+        self._told_at = -math.inf
+        """When reports and credit were last told."""
         self._holding_at = math.inf
         self._locate_at: dict[RunId, float] = {}
 
@@ -262,9 +267,8 @@ class Worker:
         effects: list[Effect] = list(self._fill(now))
         self._return_stale(now)
         self._credit.grant(self._capacity - len(self._held), now)
-        for outbox in self._outboxes.values():
-            effects.extend(self._deliver(outbox, now))
-        effects.extend(Send(owner, Demand(*self._credit.totals(owner))) for owner in list(self._credit.untold()))
+        if now >= self._gathers_until:
+            effects.extend(self._tell(now))
         effects.extend(self._send_signals(now))
         effects.extend(self._locate(now))
         if now >= self._holding_at or self._holding_at == math.inf:
@@ -274,8 +278,11 @@ class Worker:
     def deadline(self) -> float:
         """When `flush` is next due without any input."""
         due = min(self._holding_at, self._credit.deadline(), min(self._locate_at.values(), default=math.inf))
+        gathers_until = self._gathers_until
         for outbox in self._outboxes.values():
-            due = min(due, outbox.deadline())
+            due = min(due, max(outbox.deadline(), gathers_until))
+        if any(self._credit.untold()):
+            due = min(due, gathers_until)
         for pending in self._signals.values():
             due = min(due, pending.due_at)
         if self._backlog:
@@ -335,6 +342,20 @@ class Worker:
     @property
     def _capacity(self) -> int:
         return 0 if self.is_draining else self._slots + self._pace.prefetch(self.settings.slots)
+
+    @property
+    def _gathers_until(self) -> float:
+        """Until when reports and credit wait for more of their kind: while half of what is fetched ahead is still here,
+        no slot runs dry for want of a word, and a message for each of many short tasks costs more than the tasks."""
+        is_supplied = 2 * len(self._backlog) > self._pace.prefetch(self.settings.slots) > 0
+        return self._told_at + self.settings.gather_s if is_supplied else -math.inf
+
+    def _tell(self, now: float) -> list[Effect]:
+        effects = [effect for outbox in self._outboxes.values() for effect in self._deliver(outbox, now)]
+        effects += [Send(owner, Demand(*self._credit.totals(owner))) for owner in list(self._credit.untold())]
+        if effects:
+            self._told_at = now
+        return effects
 
     def _deliver(self, outbox: Outbox, now: float) -> list[Effect]:
         if outbox.stalled_s(now) > self.settings.locate_s:

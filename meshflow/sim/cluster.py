@@ -147,5 +147,5 @@ class Cluster:
         return self.world.clock.run(seconds, until)
 
     def run_until_final(self, seconds: float) -> bool:
-        """Let time pass until every accepted run and its dag runs have ended; False if some has not within `seconds`."""
+        """Let time pass until every run and all its dag runs have ended; False if one has not within `seconds`."""
         return self.run(seconds, lambda: self.world.store.perform([ListRuns(is_open=True)]) == [()])

@@ -10,7 +10,7 @@ from meshflow.core.graph import DagDefinition, WorkflowSpec
 from meshflow.core.member import Member
 from meshflow.core.messages import RunOpen
 from meshflow.core.placement import owner_of
-from meshflow.core.records import Batch, Claimed, Entry, Noted, RunEnded, RunRecord, State
+from meshflow.core.records import Batch, Claimed, Entry, Noted, RunEnded, RunRecord, State, Stop
 from meshflow.core.requests import Append, GetBlob, LoadRun, ReadLog, UpdateRun
 from meshflow.errors import PeerError
 from meshflow.ids import NodeId, RunId
@@ -103,6 +103,13 @@ def test_a_hint_from_a_member_is_sent_on_by_a_node_that_does_not_serve_the_queue
 @pytest.mark.parametrize("fields", [{"queues": ("dag", "task")}, {"is_draining": True}])
 def test_a_run_that_nobody_serves_waits(fields: dict[str, object]) -> None:
     assert claims(member(ME, **fields)).consider(workflow_record(), CLIENT, 0.0) == []
+
+
+def test_a_run_that_nobody_serves_is_ended_by_any_member_once_it_was_stopped() -> None:
+    stopped = workflow_record(stop=Stop.CANCEL, stop_reason="not wanted any more")
+
+    assert claims(member(ME, queues=("other",))).consider(stopped, None, LATER) == reading()
+    assert claims(member(ME, queues=("other",), is_draining=True)).consider(stopped, None, LATER) == []
 
 
 def test_a_run_is_anothers_if_its_owner_is_another_that_is_alive() -> None:

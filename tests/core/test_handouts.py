@@ -56,6 +56,14 @@ def test_an_attempt_that_has_not_left_can_not_get_lost_on_its_way() -> None:
     assert made.missing(ANN, [], epoch=1, now=10.1 + LOST_S) == [0]
 
 
+def test_what_is_under_way_has_left() -> None:
+    made = handouts(0, at=5.0)
+    made.put(attempt(1), BOB, 6.0, has_left=False)
+    assert made.under_way == [(0, ANN, 5.0)]
+    made.left(attempt(1), 7.0)
+    assert made.under_way == [(0, ANN, 5.0), (1, BOB, 7.0)]
+
+
 def test_a_job_that_leaves_late_says_nothing_of_the_attempt_that_followed() -> None:
     made = handouts()
     made.put(attempt(0, 2), ANN, 0.0)

@@ -7,13 +7,26 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meshflow import wire
 from meshflow.core.effects import Effect, Send, SendTo
 from meshflow.core.keys import call_key, own_key
-from meshflow.core.messages import Attempt, Demand, Holding, Message, Reports, Signal, SignalAnswer, Verdict, Work
+from meshflow.core.messages import (
+    Attempt,
+    Demand,
+    Holding,
+    Message,
+    Owned,
+    Reports,
+    Signal,
+    SignalAnswer,
+    StoreAsk,
+    Verdict,
+    Work,
+)
 from meshflow.core.records import State, Value
 from meshflow.core.requests import Pickled
 from meshflow.ids import NodeId, RunId
@@ -66,7 +79,8 @@ def strategy_of(hint: object) -> st.SearchStrategy[typing.Any]:
         hints = typing.get_type_hints(hint)
         likely = LIKELY.get(hint, {})
         named = {field.name: strategy_of(hints[field.name]) for field in fields(hint)}
-        return st.builds(hint, **{name: likely.get(name, named[name]) for name in named})
+        made = st.builds(hint, **{name: likely.get(name, named[name]) for name in named})
+        return st.sampled_from([attempt(index) for index in range(5)]) | made if hint is Attempt else made
     if issubclass(hint, Enum):
         return st.sampled_from(list(hint))
     return PLAIN[hint]
@@ -80,7 +94,11 @@ LIKELY: dict[type, dict[str, st.SearchStrategy[object]]] = {
         "epoch": st.sampled_from([0, 1, 1, 2]),
     },
     Reports: {"run": st.just(RUN) | RUNS, "first": st.just(1) | NUMBERS, "acknowledged": st.just(1) | NUMBERS},
-    Signal: {"run": st.sampled_from([WF, RUN]), "action": st.sampled_from([*ACTIONS, "dag_ended", "dance"])},
+    Signal: {
+        "run": st.sampled_from([WF, RUN]),
+        "action": st.sampled_from([*ACTIONS, "dag_ended", "dance"]),
+        "arguments": st.dictionaries(st.sampled_from(ARGUMENTS), st.just("d:1") | NATIVE, max_size=6),
+    },
     SignalAnswer: {"key": st.sampled_from(KEYS)},
     Verdict: {"incarnation": st.integers(-1, 3)},
 }
@@ -135,7 +153,7 @@ def live_on(noding: Noding, sender: NodeId, message: Message, now: float) -> Non
         assert can_travel(noding.do(noding.node.flush(now)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(STEPS)
 def test_nothing_that_anybody_sends_raises(steps: list[tuple[NodeId, Message, float]]) -> None:
     noding = busy_node()
@@ -145,6 +163,21 @@ def test_nothing_that_anybody_sends_raises(steps: list[tuple[NodeId, Message, fl
         live_on(noding, sender, message, now)
     noding.do(noding.node.flush(now + 100.0))
     assert noding.node.status.member.id == ME
+
+
+@pytest.mark.parametrize(
+    "kind", [Signal, Reports, Holding, Work, Owned, SignalAnswer, StoreAsk], ids=lambda kind: kind.__name__
+)
+def test_nothing_that_much_depends_on_raises(kind: type) -> None:
+    @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    @given(st.lists(MESSAGES[kind], min_size=1, max_size=8))
+    def run(messages: list[Message]) -> None:
+        noding = busy_node()
+        for number, message in enumerate(messages):
+            live_on(noding, (ANN, STRANGER, ME)[number % 3], message, 0.1 + number)
+        noding.do(noding.node.flush(1000.0))
+
+    run()
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -29,6 +29,11 @@ def test_tasks_that_ran_are_listed_with_their_times_and_those_that_did_not_are_l
     }
 
 
+def test_a_running_task_has_a_start_and_no_end() -> None:
+    log = dag_provenance(DagRun(dag("a b")), "dag", 9.0, None, {1: ("box", 10.0)})
+    assert log["tasks"] == {"b": {"start_time": instant(10.0), "worker": "box", "queue": "task"}}
+
+
 def test_a_run_that_has_ended_has_its_end_and_duration() -> None:
     log = dag_provenance(DagRun(dag("")), "dag", 9.0, 29.0)
     assert log == {

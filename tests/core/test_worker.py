@@ -92,6 +92,23 @@ def test_jobs_that_wait_behind_long_tasks_go_back_and_no_more_are_taken() -> Non
     assert working.offer(now=1.06) == []
 
 
+def test_a_node_that_is_well_supplied_with_short_tasks_gathers_what_it_has_to_tell() -> None:
+    working = Working(slots=1, horizon_s=0.01, gather_s=0.004)
+    working.run(0)
+    working.worker.finished(finished(attempt(0)), 0.001)
+    assert len(sent(working.worker.flush(0.001), Reports)) == 1
+    working.offer(BOB, now=0.001)
+    working.get(*(attempt(number) for number in range(1, 10)), now=0.002)
+    working.worker.finished(finished(attempt(1)), 0.003)
+    working.worker.offered(BOB)
+    assert (sent(working.worker.flush(0.003)), working.worker.deadline()) == ([], 0.005)
+    assert [type(message) for message in sent(working.worker.flush(0.005))] == [Reports, Demand]
+    for number in range(2, 8):
+        working.worker.finished(finished(attempt(number)), 0.006)
+        effects = working.worker.flush(0.006)
+    assert len(sent(effects, Reports)) == 1, "what is left here may not last as long"
+
+
 # --- what tasks do ---
 
 

@@ -31,6 +31,9 @@ READY_S = 20.0
 PATIENCE_S = 30.0
 """How long anything that must happen may take."""
 
+CLIENT_TIMEOUT_S = 2.0
+"""How long the tests' own clients wait for a node that is silent, say because a test has stopped it."""
+
 DEFAULT_QUEUES = ("workflow", "dag", "task")
 
 _POLL_S = 0.02
@@ -99,7 +102,7 @@ class RealMesh:
         command = ["node", "--until-eof", "--quiet", "--name", name, "--queues", ",".join(queues), "--slots", str(slots)]
         with self.log(name).open("ab") as log:
             self._nodes[name] = subprocess.Popen(
-                [*self._prefix, *_PYTHON, *command, *more],
+                [*self.command, *command, *more],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -160,10 +163,15 @@ class RealMesh:
 
     # --- programs ---
 
+    @property
+    def command(self) -> list[str]:
+        """How `meshflow` is started on this host."""
+        return [*self._prefix, *_PYTHON]
+
     def cli(self, *arguments: str, cwd: Path | None = None, timeout: float = 60.0) -> "subprocess.CompletedProcess[str]":
         """Run `meshflow` with these arguments to its end."""
         return subprocess.run(
-            [*self._prefix, *_PYTHON, *arguments],
+            [*self.command, *arguments],
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -189,6 +197,7 @@ class RealMesh:
     def connect(self) -> Client:
         """A way into the mesh of one's own."""
         config = Config()
+        config.load_from_dict({"mesh": {"timeout_s": CLIENT_TIMEOUT_S}})
         return Client(config, mesh=open_mesh(config.settings, environ=self.environment))
 
     def submit(self, workflow: str | Path, arguments: dict[str, object] | None = None, **more: object) -> RunHandle:
