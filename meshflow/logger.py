@@ -5,10 +5,17 @@ Libraries do not install handlers, so nothing here runs by itself.
 
 import logging
 import logging.config
+import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 _LINE = "%(asctime)s %(levelname)-7s %(message)s"
+
+_COLORS = re.compile(
+    r"%\((?:\w*log_color|reset|bold|thin|(?:[fb]g_)?(?:black|red|green|yellow|blue|purple|cyan|white))\)s"
+)
+"""Fields that only colorlog knows."""
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -24,6 +31,24 @@ def install(settings: Mapping[str, Any], level: int = logging.INFO) -> None:
         ValueError: the section is not in that form.
     """
     if settings:
-        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, **settings})
+        plain = {**settings, "formatters": _without_colorlog(settings.get("formatters", {}))}
+        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, **plain})
         return
     logging.basicConfig(level=level, format=_LINE, datefmt="%H:%M:%S")
+
+
+def _without_colorlog(formatters: Mapping[str, Any]) -> dict[str, Any]:
+    """Lightflow's default section asks for formatters of the package colorlog. Where that is not installed, plain ones
+    take their place, without the fields that stand for colours."""
+    if find_spec("colorlog") is not None:
+        return dict(formatters)
+    return {
+        name: {
+            key: _COLORS.sub("", value) if key == "format" else value
+            for key, value in formatter.items()
+            if key not in ("()", "class", "log_colors", "secondary_log_colors", "reset")
+        }
+        if "colorlog" in str(formatter.get("()", formatter.get("class", "")))
+        else formatter
+        for name, formatter in formatters.items()
+    }

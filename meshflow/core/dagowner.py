@@ -206,6 +206,8 @@ class DagOwner:
         attempt = report.attempt
         if not self.handouts.is_current(attempt, sender):
             return [Emit(ResultDiscarded(self.run, attempt.task, attempt.attempt, attempt.epoch, sender))]
+        if report.state is State.CANCELLED and self.fold.stop is not Stop.CANCEL:
+            return self._lose(attempt.task, "an owner that did not count it had it ended")
         self.handouts.take(attempt.task)
         state, retry = report.state if is_outcome(report.state) else State.FAILED, False
         if state is State.FAILED and self.fold.stop is Stop.CANCEL:

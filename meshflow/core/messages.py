@@ -164,7 +164,7 @@ class Finished:
 
     attempt: Attempt
     state: State
-    """COMPLETED, STOPPED (the task raised StopTask), ABORTED (AbortWorkflow) or FAILED."""
+    """COMPLETED, STOPPED (the task raised StopTask), ABORTED (AbortWorkflow), FAILED, or CANCELLED (by a Cancel)."""
     value: Value
     limit: tuple[str, ...] | None
     reason: str
@@ -216,7 +216,7 @@ class ReportsAck:
 @dataclass(frozen=True, slots=True)
 class Holding:
     """Node to owner: all attempts of your runs that I hold (waiting, running, or ended and not acknowledged), every
-    second while there are any or while credit is out, and in answer to Owned."""
+    second while there are any, and in answer to Owned."""
 
     attempts: tuple[Attempt, ...]
     granted: int
@@ -250,9 +250,8 @@ class RunOpen:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """The sender drives `run` in `epoch`. Told to all after a take-over, to the owner of its workflow run after a
-    claim, and to a node that is silent about attempts it was handed. A node turns to the sender with its reports and
-    signals, and answers Holding."""
+    """The sender drives `run` in `epoch`. Told to all after a take-over, and to a node that is silent about attempts it
+    was handed. A node turns to the sender with its reports and signals, and answers Holding."""
 
     run: RunId
     epoch: int

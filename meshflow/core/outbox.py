@@ -1,24 +1,22 @@
-"""Reports and signals that a node keeps until the owner of the run, whoever that is by now, has them.
+"""Reports that a node keeps until the owner of the run, whoever that is by now, has them.
 
 Invariants:
 1. Reports of one run are delivered in order and kept until they are acknowledged; the owner's log acknowledges them.
 2. After a change of owner everything that is not acknowledged is sent again, to the new owner.
 3. What was sent and not acknowledged is sent again, however much is added meanwhile; ever less often, for an owner
    whose store is away cannot acknowledge.
-4. A signal is sent again in the same way until it is answered; its key makes that harmless.
 """
 
 import math
 from dataclasses import dataclass, field
 
-from meshflow.core.messages import Attempt, Finished, Output, Report, Signal
+from meshflow.core.messages import Finished, Output, Report
 from meshflow.ids import NodeId, RunId
 
 _MAX_REPORTS_A_MESSAGE = 512
 _MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 _MAX_PAUSE = 8
 """Reports are sent again after 1, 2, 4, then 8 times `resend_s`."""
-_FIRST_PAUSE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -131,21 +129,3 @@ def _size_bytes(report: Report) -> int:
             return len(chunk.data)
         case _:
             return 0
-
-
-@dataclass(slots=True)
-class PendingSignal:
-    """A signal that waits for its answer."""
-
-    signal: Signal
-    attempt: Attempt
-    """The attempt that asked."""
-    call: int
-    due_at: float = -math.inf
-    """When it is to be sent next."""
-    _pause_s: float = _FIRST_PAUSE_S
-
-    def send(self, now: float) -> None:
-        """It is sent now; the next time follows later than the last did, for some wait for hours."""
-        self.due_at = now + self._pause_s
-        self._pause_s = min(2 * self._pause_s, _MAX_PAUSE * _FIRST_PAUSE_S)

@@ -13,13 +13,13 @@ Source: design.md 6; what each owner is granted is decided in `credit.py`.
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshflow.core.asks import Asks, Locating
+from meshflow.core.calls import Calls
 from meshflow.core.codes import Codes
 from meshflow.core.credit import Credit
-from meshflow.core.effects import AnswerTask, Effect, Kill, Send, Start, TellStopping
-from meshflow.core.keys import call_key, start_key
+from meshflow.core.effects import Effect, Kill, Send, Start, TellStopping
 from meshflow.core.messages import (
     Attempt,
     Demand,
@@ -30,13 +30,12 @@ from meshflow.core.messages import (
     Report,
     Reports,
     Returned,
-    Signal,
     SignalAnswer,
     Work,
 )
-from meshflow.core.outbox import Outbox, PendingSignal
+from meshflow.core.outbox import Outbox
 from meshflow.core.pace import Pace
-from meshflow.core.records import RunRecord, Value
+from meshflow.core.records import RunRecord, State, Value
 from meshflow.core.requests import LoadRun, WriteOutput
 from meshflow.ids import NodeId, RunId
 
@@ -84,8 +83,7 @@ class _Held:
     since: float
     """When it arrived, then when it was started."""
     is_running: bool = False
-    start_count: int = 0
-    """`start_dag` calls so far: they are named by their number."""
+    is_cancelled: bool = False
 
 
 class Worker:
@@ -100,11 +98,9 @@ class Worker:
         self._held: dict[Attempt, _Held] = {}
         self._backlog: deque[Attempt] = deque()
         self._running_count = 0
-        self._lent: dict[Attempt, int] = {}
-        """`{attempt: how many of its calls wait in join_dags}`."""
+        self._calls = Calls()
         self._outboxes: dict[RunId, Outbox] = {}
         self._next_report = 1
-        self._signals: dict[str, PendingSignal] = {}
         self._ended: dict[Attempt, None] = {}
         """Attempts that ran here of late or were given back, so that a double of their job that comes late is known."""
         self._epochs: dict[RunId, int] = {}
@@ -125,7 +121,7 @@ class Worker:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is held and nothing is left to tell."""
-        return not self._held and not self._outboxes and not self._signals
+        return not self._held and not self._outboxes and self._calls.is_empty
 
     def offered(self, sender: NodeId) -> None:
         """An owner says that it has work for us."""
@@ -156,6 +152,7 @@ class Worker:
             if held is None:
                 continue
             if held.is_running:
+                held.is_cancelled = True
                 effects.append(Kill(attempt, "cancelled", self.settings.kill_grace_s))
             else:
                 self._give_back(attempt)
@@ -203,40 +200,24 @@ class Worker:
             return
         self._note_ended(report.attempt)
         self._running_count -= 1
-        self._lent.pop(report.attempt, None)
-        for key in [key for key, pending in self._signals.items() if pending.attempt == report.attempt]:
-            del self._signals[key]
+        self._calls.ended(report.attempt)
         self.done_count += 1
         self._pace.took(now - held.since)
+        if held.is_cancelled and report.state is State.FAILED:
+            # An owner had it ended. Should another one count it after all, it must not take that for a failure.
+            report = replace(report, state=State.CANCELLED)
         self._report(report, held.owner)
 
     def signal(
         self, attempt: Attempt, call: int, action: str, arguments: dict[str, object], data: Value | None, now: float
     ) -> None:
-        """A task asks something of its run. `start_dag` is named by its number within the task, not by the attempt, so
-        that a task that is run again finds the dag run it started before."""
-        held = self._held.get(attempt)
-        if held is None:
-            return
-        key = call_key(attempt, call)
-        if action == "start_dag":
-            held.start_count += 1
-            key = start_key(attempt, held.start_count)
-        if action == "join_dags":
-            self._lent[attempt] = self._lent.get(attempt, 0) + 1
-        signal = Signal(attempt.run, key, action, arguments, data)
-        self._signals[key] = PendingSignal(signal, attempt, call)
+        """A task asks something of its run."""
+        if attempt in self._held:
+            self._calls.add(attempt, call, action, arguments, data)
 
     def signal_answered(self, answer: SignalAnswer) -> list[Effect]:
         """The run has answered; a second answer changes nothing."""
-        pending = self._signals.pop(answer.key, None)
-        if pending is None:
-            return []
-        if pending.signal.action == "join_dags":
-            left = self._lent.pop(pending.attempt) - 1
-            if left:
-                self._lent[pending.attempt] = left
-        return [AnswerTask(pending.attempt, pending.call, answer.result, answer.error)]
+        return self._calls.answered(answer)
 
     # --- delivering ---
 
@@ -246,7 +227,6 @@ class Worker:
         if outbox is None or outbox.owner != sender:
             return
         outbox.acknowledge(upto)
-        self._locate_at.pop(run, None)
         if outbox.is_empty:
             del self._outboxes[run]
 
@@ -258,8 +238,7 @@ class Worker:
             return []
         self._outboxes.pop(run, None)
         self._locate_at.pop(run, None)
-        for key in [key for key, pending in self._signals.items() if pending.signal.run == run]:
-            del self._signals[key]
+        self._calls.run_ended(run)
         return self.cancel([attempt for attempt in self._held if attempt.run == run])
 
     def flush(self, now: float) -> list[Effect]:
@@ -269,7 +248,7 @@ class Worker:
         self._credit.grant(self._capacity - len(self._held), now)
         if now >= self._gathers_until:
             effects.extend(self._tell(now))
-        effects.extend(self._send_signals(now))
+        effects.extend(Send(self._held[call.attempt].owner, call.signal) for call in self._calls.due(now))
         effects.extend(self._locate(now))
         if now >= self._holding_at or self._holding_at == math.inf:
             effects.extend(self._tell_holding(now))
@@ -277,14 +256,13 @@ class Worker:
 
     def deadline(self) -> float:
         """When `flush` is next due without any input."""
-        due = min(self._holding_at, self._credit.deadline(), min(self._locate_at.values(), default=math.inf))
+        due = min(self._holding_at, self._credit.deadline(), self._calls.deadline())
+        due = min(due, min(self._locate_at.values(), default=math.inf))
         gathers_until = self._gathers_until
         for outbox in self._outboxes.values():
             due = min(due, max(outbox.deadline(), gathers_until))
         if any(self._credit.untold()):
             due = min(due, gathers_until)
-        for pending in self._signals.values():
-            due = min(due, pending.due_at)
         if self._backlog:
             due = min(due, self._held[self._backlog[0]].since + self.settings.stale_s)
         return due
@@ -319,7 +297,7 @@ class Worker:
 
     @property
     def _slots(self) -> int:
-        return self.settings.slots + len(self._lent)
+        return self.settings.slots + self._calls.lent_count
 
     def _fill(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -376,14 +354,6 @@ class Worker:
                 effects.append(self._asks.ask(Locating(run), LoadRun(run)))
         return effects
 
-    def _send_signals(self, now: float) -> list[Effect]:
-        effects: list[Effect] = []
-        for pending in self._signals.values():
-            if now >= pending.due_at:
-                pending.send(now)
-                effects.append(Send(self._held[pending.attempt].owner, pending.signal))
-        return effects
-
     def _held_by_owner(self) -> dict[NodeId, tuple[Attempt, ...]]:
         held: dict[NodeId, list[Attempt]] = {}
         for attempt, item in self._held.items():
@@ -417,9 +387,7 @@ class Worker:
         for attempt, held in self._held.items():
             if attempt.run == run:
                 held.owner = owner
-        for pending in self._signals.values():
-            if pending.signal.run == run:
-                pending.due_at = -math.inf
+        self._calls.send_again(run)
         outbox = self._outboxes.get(run)
         if outbox is not None:
             outbox.turn_to(owner, epoch)

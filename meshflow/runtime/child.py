@@ -12,6 +12,7 @@ Invariants:
    task has imported stays, and so do threads that it left running.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -62,6 +63,8 @@ def main(endpoints: Endpoints, template: int, node_name: str) -> None:
         for pipe, fileno in ((endpoints.stdout, 1), (endpoints.stderr, 2)):
             os.dup2(pipe, fileno)
             os.close(pipe)
+        # What a task logs is output like what it prints; a task may set this up anew, as `basicConfig(force=True)`.
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
         link = NodeLink(socket.socket(fileno=endpoints.jobs), socket.socket(fileno=endpoints.answers))
         TaskRunner(link, node_name).serve()
     except Terminated:

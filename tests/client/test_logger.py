@@ -33,3 +33,15 @@ def test_settings_are_in_the_form_of_dict_config() -> None:
     assert logging.getLogger("mine").level == logging.DEBUG
     with pytest.raises(ValueError, match="version"):
         install({"version": 7})
+
+
+def test_lightflows_own_section_works_without_colorlog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshflow.logger.find_spec", lambda name: None)
+    colored = {"()": "colorlog.ColoredFormatter", "format": "%(log_color)s[%(levelname)s] %(message)s%(reset)s"}
+    handler = {"class": "logging.StreamHandler", "formatter": "simple"}
+
+    install({"formatters": {"simple": colored}, "handlers": {"h": handler}, "root": {"handlers": ["h"]}})
+
+    formatter = logging.getLogger().handlers[0].formatter
+    assert formatter is not None
+    assert formatter._fmt == "[%(levelname)s] %(message)s"

@@ -2,8 +2,8 @@
 
 import math
 
-from meshflow.core.messages import Finished, Output, Report, Returned, Signal
-from meshflow.core.outbox import Outbox, PendingSignal
+from meshflow.core.messages import Finished, Output, Report, Returned
+from meshflow.core.outbox import Outbox
 from meshflow.core.records import State, Value
 from meshflow.core.requests import WriteOutput
 from tests.core.builders import ANN, BOB, RUN, attempt
@@ -121,16 +121,6 @@ def test_it_is_stalled_from_the_first_sending_until_something_is_acknowledged() 
     assert made.stalled_s(4.0) == 0.0
     made.due(5.0)
     assert made.stalled_s(5.5) == 0.5
-
-
-def test_a_signal_that_is_not_answered_is_sent_again_ever_less_often() -> None:
-    pending = PendingSignal(Signal(RUN, "key", "stop_dag", {}), attempt(0), 1)
-    times = []
-    for second in range(30):
-        if second >= pending.due_at:
-            pending.send(float(second))
-            times.append(second)
-    assert times == [0, 1, 3, 7, 15, 23]
 
 
 def test_a_new_report_does_not_hide_that_the_others_are_not_acknowledged() -> None:

@@ -32,6 +32,19 @@ def test_all_that_a_task_causes_to_be_printed_is_captured_by_stream(bench: Execu
     assert bench.printed(attempt, "stderr").splitlines() == ["its trouble", "trouble"]
 
 
+def test_what_a_task_logs_is_output_too_from_level_info_on(bench: ExecutorBench) -> None:
+    def log(*_: Given) -> None:
+        import logging
+
+        logging.getLogger("scan").info("exposure %s", 5)
+        logging.getLogger("scan").debug("not shown")
+
+    attempt = bench.start(log)
+    bench.end(attempt)
+
+    assert bench.printed(attempt, "stderr") == "INFO scan: exposure 5\n"
+
+
 def test_output_belongs_to_the_attempt_that_printed_it(bench: ExecutorBench) -> None:
     attempts = []
     for number in range(100):

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,8 +36,6 @@ CLIENT_TIMEOUT_S = 2.0
 DEFAULT_QUEUES = ("workflow", "dag", "task")
 
 _POLL_S = 0.02
-
-_PYTHON = [sys.executable, "-P", "-m", "meshflow"]
 
 T = TypeVar("T")
 
@@ -67,14 +64,34 @@ def is_running(pid: int) -> bool:
 class RealMesh:
     """The nodes of one host, or of what passes for one: its folders, and how its programs are started.
 
-    `prefix` goes before every command (`ip netns exec ...`); `environment` after what the mesh needs itself.
+    `prefix` goes before every command (`ip netns exec ...`); `environment` adds to what the mesh needs itself, and
+    `program` is what to start Python with instead of `-m meshflow`.
     """
 
-    def __init__(self, folder: Path, *, prefix: Sequence[str] = (), environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        prefix: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        program: Sequence[str] = ("-m", "meshflow"),
+    ) -> None:
         self.folder = folder
         self.work = folder / "work"
-        self._prefix = list(prefix)
-        self._given = environment or {}
+        self.command = [*prefix, sys.executable, "-P", *program]
+        """How `meshflow` is started on this host."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MESHFLOW_", "LIGHTFLOW_"))}
+        self.environment = {
+            **kept,
+            "PYTHONPATH": str(PACKAGE),
+            "HOME": str(folder / "home"),
+            "XDG_CONFIG_HOME": str(folder / "home" / ".config"),
+            "MESHFLOW_RUNTIME_DIR": str(folder / "run"),
+            "MESHFLOW_STATE_DIR": str(folder / "state"),
+            "MESHFLOW_TEST_FOLDER": str(self.work),
+            **(environment or {}),
+        }
+        """What the programs of this host see."""
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._clients: list[Client] = []
         for each in ("home", "run", "state", "work"):
@@ -82,24 +99,19 @@ class RealMesh:
 
     # --- nodes ---
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What the programs of this mesh see."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MESHFLOW_", "LIGHTFLOW_"))}
-        return {
-            **kept,
-            "PYTHONPATH": str(PACKAGE),
-            "HOME": str(self.folder / "home"),
-            "XDG_CONFIG_HOME": str(self.folder / "home" / ".config"),
-            "MESHFLOW_RUNTIME_DIR": str(self.folder / "run"),
-            "MESHFLOW_STATE_DIR": str(self.folder / "state"),
-            "MESHFLOW_TEST_FOLDER": str(self.work),
-            **self._given,
-        }
-
     def start(self, name: str, queues: Iterable[str] = DEFAULT_QUEUES, slots: int = 2, *more: str) -> None:
-        """Start a node; `await_ready` waits for it."""
-        command = ["node", "--until-eof", "--quiet", "--name", name, "--queues", ",".join(queues), "--slots", str(slots)]
+        """Start a node, or one of that name again; `await_ready` waits for it."""
+        command = [
+            "node",
+            "--until-eof",
+            "--quiet",
+            "--name",
+            name,
+            "--queues",
+            ",".join(queues),
+            "--slots",
+            str(slots),
+        ]
         with self.log(name).open("ab") as log:
             self._nodes[name] = subprocess.Popen(
                 [*self.command, *command, *more],
@@ -137,7 +149,7 @@ class RealMesh:
         for name in names:
             self._nodes[name].kill()
         for name in names:
-            self._nodes[name].wait(READY_S)
+            _let_go(self._nodes[name])
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a node."""
@@ -152,23 +164,15 @@ class RealMesh:
         for client in self._clients:
             client.close()
         for process in self._nodes.values():
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGCONT)
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
             process.kill()
         for process in self._nodes.values():
-            process.wait(READY_S)
+            _let_go(process)
 
     # --- programs ---
 
-    @property
-    def command(self) -> list[str]:
-        """How `meshflow` is started on this host."""
-        return [*self._prefix, *_PYTHON]
-
-    def cli(self, *arguments: str, cwd: Path | None = None, timeout: float = 60.0) -> "subprocess.CompletedProcess[str]":
+    def cli(
+        self, *arguments: str, cwd: Path | None = None, timeout: float = 60.0
+    ) -> "subprocess.CompletedProcess[str]":
         """Run `meshflow` with these arguments to its end."""
         return subprocess.run(
             [*self.command, *arguments],
@@ -220,6 +224,13 @@ class RealMesh:
         self.client().nodes()
         owner = self.client().load(run.id).owner
         return self.client().mesh.node_name(owner) if owner else ""
+
+
+def _let_go(process: "subprocess.Popen[bytes]") -> None:
+    process.wait(READY_S)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 def finish(run: RunHandle, seconds: float = PATIENCE_S) -> State:

@@ -258,4 +258,3 @@ from meshflow.tasks import BashTask
 d = Dag("d")
 d.define({BashTask(name="t", command='sleep 300 & echo $$ $! > "$MESHFLOW_TEST_FOLDER/pids"; wait'): None})
 """
-
