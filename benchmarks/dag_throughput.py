@@ -19,7 +19,8 @@ def measure() -> Report:
         run_once(client, WORKFLOWS / "fan.py")
         total = [seconds_of(lambda: run_once(client, workflow)) for _ in range(RUNS)]
         for record in client.runs(workflow="many"):
-            assert record.started_at is not None and record.ended_at is not None, record
+            assert record.started_at is not None, record
+            assert record.ended_at is not None, record
             driven.append(record.ended_at - record.started_at)
     figures = (
         Figure("submit to finish", "tasks/s", tuple(TASK_COUNT / took_s for took_s in total), "> 5,000"),

@@ -62,7 +62,7 @@ def repeat(action: Callable[[], object], count: int, warm_up: int = 2) -> tuple[
 
 def show(report: Report) -> None:
     """Print the report as a table."""
-    rows = [("", "median", "min", "max", "runs", "wanted", "unit")]
+    rows: list[tuple[str, ...]] = [("", "median", "min", "max", "runs", "wanted", "unit")]
     for figure in report.figures:
         numbers = [f"{value:,.{_digits(value)}f}" for value in (figure.median, min(figure.values), max(figure.values))]
         rows.append((figure.name, *numbers, str(len(figure.values)), figure.target, figure.unit))

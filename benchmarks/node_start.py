@@ -33,7 +33,7 @@ def _node_starts() -> tuple[float, ...]:
         mesh = PrivateMesh(Config(), [NodePlan("only", ("workflow", "dag", "task"))])
         meshes.append(mesh.__enter__())
 
-    values = []
+    values: list[float] = []
     for _ in range(RUNS):
         values += repeat(start, 1, warm_up=0)
         meshes.pop().close()

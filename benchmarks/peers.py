@@ -1,7 +1,7 @@
 """How do Celery, Dask and Ray do the same work on the same machine?
 
-Each peer has a virtual environment of its own in the user's cache folder, made here when it is missing; Redis comes from
-the system, installed if that is Debian and we are root. A peer that cannot be had is skipped, with the reason. Two
+Each peer has a virtual environment of its own in the user's cache folder, made here when it is missing; Redis comes
+from the system, installed if that is Debian and we are root. A peer that cannot be had is skipped, with the reason. Two
 processes run tasks in each system. All but MeshFlow keep their state in memory only; MeshFlow's times include importing
 and pickling the workflow, and writing its log to disk.
 """
@@ -37,7 +37,7 @@ class Peer:
 
 
 PEERS = (
-    Peer("Celery + Redis", ("celery", "redis"), "celery_peer", needs_redis=True),
+    Peer("Celery + Redis", ("celery[redis]", "packaging"), "celery_peer", needs_redis=True),
     Peer("Dask distributed", ("distributed",), "dask_peer"),
     Peer("Ray", ("ray",), "ray_peer"),
 )
@@ -54,11 +54,9 @@ def measure() -> Report:
     skipped = []
     for peer in PEERS:
         try:
-            answer = _measured(peer)
+            times[peer.name], versions[peer.name] = _measured(peer)
         except NotAvailable as problem:
             skipped.append(f"{peer.name}: {problem}")
-            continue
-        times[peer.name], versions[peer.name] = answer["times"], answer["version"]
     figures = [_figure(shape, name, values[shape]) for shape in shapes.RUNS for name, values in times.items()]
     question = "How do Celery, Dask and Ray do the same work on the same machine?"
     return Report(question, tuple(figures), versions, tuple(skipped))
@@ -81,20 +79,21 @@ def _ours() -> dict[str, list[float]]:
         return {shape: list(repeat(runner(client, file), shapes.RUNS[shape])) for shape, file in files.items()}
 
 
-def _measured(peer: Peer) -> dict[str, dict[str, list[float]] | str]:
+def _measured(peer: Peer) -> tuple[dict[str, list[float]], str]:
+    """`{shape: milliseconds of each run}`, and the version of the peer."""
     if peer.needs_redis:
         _find_redis()
     python = _environment(peer)
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     output = _run([str(python), "-m", f"benchmarks.peer.{peer.module}"], _MEASURE_S, environ)
-    answer: dict[str, dict[str, list[float]] | str] = json.loads(output.splitlines()[-1])
-    return answer
+    answer = json.loads(output.splitlines()[-1])
+    return answer["times"], answer["version"]
 
 
 def _environment(peer: Peer) -> Path:
     """The Python of the peer's environment, made if it is missing."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "meshflow-benchmarks" / peer.packages[0]
+    folder = Path(base) / "meshflow-benchmarks" / peer.module
     python, mark = folder / "bin" / "python", folder / "installed"
     if not mark.exists():
         print(f"installing {peer.name} in {folder}", flush=True)

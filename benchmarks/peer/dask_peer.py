@@ -1,7 +1,8 @@
 """Dask distributed: a local cluster of two worker processes with one thread each, and graphs made with `delayed`.
 
-One thread per process suits pure Python code (docs.dask.org, "Deploy Dask clusters: Python API"). A graph is handed over
-whole, which the documentation recommends over a call for each task ("Best practices": avoid calling compute repeatedly).
+One thread per process suits pure Python code (docs.dask.org, "Deploy Dask clusters: Python API"). A graph is handed
+over whole, which the documentation recommends over a call for each task ("Best practices": avoid calling compute
+repeatedly).
 """
 
 import dask

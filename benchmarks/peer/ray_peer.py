@@ -1,5 +1,5 @@
-"""Ray: one local node of two processors. References are passed on instead of values, and `ray.get` is called once at the
-end, as Ray's documentation recommends ("Anti-pattern: calling ray.get in a loop harms parallelism").
+"""Ray: one local node of two processors. References are passed on instead of values, and `ray.get` is called once at
+the end, as Ray's documentation recommends ("Anti-pattern: calling ray.get in a loop harms parallelism").
 """
 
 import ray

@@ -1,5 +1,7 @@
 """Twenty tasks that do nothing, one after the other."""
 
+from itertools import pairwise
+
 from meshflow.models import Dag
 from meshflow.tasks import PythonTask
 
@@ -10,4 +12,4 @@ def nothing(data, store, signal, context):
 
 chain = Dag("chain")
 tasks = [PythonTask(name=f"task_{number}", callback=nothing) for number in range(20)]
-chain.define(dict(zip(tasks, tasks[1:], strict=False)))
+chain.define(dict(pairwise(tasks)))

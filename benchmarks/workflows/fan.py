@@ -11,4 +11,4 @@ def nothing(data, store, signal, context):
 fan = Dag("fan")
 first, last = PythonTask(name="first", callback=nothing), PythonTask(name="last", callback=nothing)
 middle = [PythonTask(name=f"task_{number}", callback=nothing) for number in range(200)]
-fan.define({first: middle, **{task: last for task in middle}})
+fan.define({first: middle, **dict.fromkeys(middle, last)})

@@ -1,6 +1,7 @@
 """A hundred tasks of 50 ms, one after the other: a run that goes on for some seconds."""
 
 import time
+from itertools import pairwise
 
 from meshflow.models import Dag
 from meshflow.tasks import PythonTask
@@ -12,4 +13,4 @@ def sleep(data, store, signal, context):
 
 steps = Dag("steps")
 tasks = [PythonTask(name=f"task_{number}", callback=sleep) for number in range(100)]
-steps.define(dict(zip(tasks, tasks[1:], strict=False)))
+steps.define(dict(pairwise(tasks)))

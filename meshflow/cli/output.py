@@ -248,10 +248,12 @@ def colored(word: str) -> str:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under headers, columns as wide as their widest cell; words of states are coloured."""
+    """Print rows under headers, columns as wide as their widest cell; words of states are coloured. Of a cell with
+    several lines, such as a reason with its traceback, the first is shown."""
     columns = range(len(headers))
-    widths = [max(len(line[column]) for line in (headers, *rows)) for column in columns]
-    for line in (headers, *rows):
+    lines = [[cell.partition("\n")[0] for cell in line] for line in (headers, *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in columns]
+    for line in lines:
         cells = [colored(line[column]) + " " * (widths[column] - len(line[column])) for column in columns]
         click.echo("  ".join(cells).rstrip())
 

@@ -56,6 +56,8 @@ class Progress:
             return
         if news.type == JobType.Task and news.word in _TOLD_EVENTS and not (self._is_live and news.word == "started"):
             self._say(f"{self._task(news)} {self._outcome(news)}{self._count(news)}", now)
+            if traceback := news.reason.partition("\n")[2]:
+                click.echo(traceback, file=self._err)
         elif news.word in ("lost", "noted"):
             self._say(f"{news.type} {news.name} {self._outcome(news)}", now)
 
@@ -83,7 +85,7 @@ class Progress:
         """Print how the run ended."""
         self._clear()
         view = self._view
-        reason = f": {view.reason}" if view.reason else ""
+        reason = f": {_first_line(view.reason)}" if view.reason else ""
         counted = f"{self._done()}/{len(view.tasks)} tasks done" if view.tasks else "no tasks"
         click.echo(
             f"{view.name} {colored(view.state.value)} in {seconds(now - self._started_at)}, {counted}{reason}",
@@ -132,7 +134,8 @@ class Progress:
         if event.duration is not None:
             text += f" in {seconds(event.duration)}"
         if event.reason:
-            text += f": {event.reason}" if event.word != "noted" else f" {event.reason}"
+            reason = _first_line(event.reason)
+            text += f": {reason}" if event.word != "noted" else f" {reason}"
         return text + ("; will be tried again" if event.retry else "")
 
     def _say(self, text: str, now: float) -> None:
@@ -169,3 +172,8 @@ class JsonLines:
 def _some(names: list[str]) -> str:
     more = len(names) - _MAX_NAMED
     return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _first_line(reason: str) -> str:
+    """A reason without the traceback that may follow, which is told once, with the task that failed."""
+    return reason.partition("\n")[0]

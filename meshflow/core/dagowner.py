@@ -96,8 +96,7 @@ class DagOwner:
         self._doomed: dict[Attempt, None] = {}
         """Stale attempts that are told to end, and so must not be adopted later."""
         self._adopt_until = -math.inf
-        self._is_ending = False
-        self._progress_at, self._progress_done = 0.0, -1
+        self._is_ending, self._progress_at, self._progress_done = False, 0.0, -1
         self._asked_at = -math.inf
         self._offset_s = 0.0
 
@@ -396,7 +395,6 @@ class DagOwner:
 
     def deadline(self) -> float:
         """When `flush` is next due without any input."""
-        due = min(self._ask_at(), self._delayed[0][0] if self._delayed else math.inf)
-        if self._has_progress:
-            due = min(due, self._progress_at)
+        due = self._delayed[0][0] if self._delayed else math.inf
+        due = min(due, self._ask_at(), self._progress_at if self._has_progress else math.inf)
         return min(due, self._adopt_until) if self._held_back else due

@@ -248,10 +248,12 @@ class DagRun:
 
     def _end_unstarted(self, tasks: Iterable[int]) -> Step:
         state = State.CANCELLED if self.stop is Stop.CANCEL else State.STOPPED
+        # The traceback that follows the first line is told by the task that failed, not by each that did not start.
+        reason = "not started: " + self.reason.partition("\n")[0]
         ended = []
         for task in tasks:
             if not self.states[task].is_final and task not in self.started_on:
-                end = TaskEnded(task, 0, state, reason=f"not started: {self.reason}")
+                end = TaskEnded(task, 0, state, reason=reason)
                 self._become_final(end)
                 ended.append(end)
         return Step(ended=tuple(ended))

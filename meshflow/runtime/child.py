@@ -251,7 +251,7 @@ def describe(exc: BaseException) -> str:
     if trimmed is None:
         return summary
     with suppress(Exception):  # As above, for the causes of the error.
-        lines = "".join(traceback.TracebackException(type(exc), exc, trimmed).format())
+        lines = "".join(traceback.TracebackException(type(exc), exc, trimmed).format()).rstrip("\n")
         room = _MAX_REASON_CHARS - len(summary) - 1
         return f"{summary}\n{lines if len(lines) <= room else lines[: room // 2] + ' ... ' + lines[5 - room // 2 :]}"
     return summary

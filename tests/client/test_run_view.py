@@ -88,6 +88,15 @@ def test_a_failed_attempt_that_is_retried_leaves_the_task_queued() -> None:
     assert view.tasks[0].state is State.QUEUED
 
 
+def test_an_attempt_that_is_given_back_is_told_of_only_by_the_entry_that_queues_it_again() -> None:
+    view = opened_view()
+    view.apply(batch(DAG, 0, Claimed(OWNER, 1), TaskStarted(0, 1, 1, WORKER)))
+    returned = TaskEnded(0, 1, State.QUEUED, retry=True)
+    [event] = view.apply(batch(DAG, 1, returned, TasksQueued((0,))))
+    assert (event.word, event.hostname) == ("queued", "")
+    assert (view.tasks[0].state, view.tasks[0].node, view.tasks[0].started_at) == (State.QUEUED, "", None)
+
+
 def test_a_lost_attempt_names_the_node_that_is_gone() -> None:
     view = opened_view()
     view.apply(batch(DAG, 0, Claimed(OWNER, 1), TaskStarted(0, 1, 1, WORKER)))

@@ -20,10 +20,16 @@ from tests.core.owning import WALL_OFFSET_S, Blueprints
 class Noding:
     """A node of two slots; `members` introduce themselves to it at once."""
 
-    def __init__(self, *members: Member, blueprints: Blueprints | None = None, **me: Any) -> None:
+    def __init__(
+        self,
+        *members: Member,
+        blueprints: Blueprints | None = None,
+        membership: MembershipSettings | None = None,
+        **me: Any,
+    ) -> None:
         self.blueprints = blueprints or Blueprints(dag("a b", "a>b"))
         self.store = MemoryStore()
-        settings = NodeSettings(MembershipSettings(), WorkerSettings(slots=2))
+        settings = NodeSettings(membership or MembershipSettings(), WorkerSettings(slots=2))
         self.node = Node(member(ME, **me), settings, self.blueprints, random.Random(7), 0.0, version="1.2.3")
         self.node.wall_offset_s = WALL_OFFSET_S
         self.asks: list[Ask] = []

@@ -237,6 +237,14 @@ def test_a_node_that_is_silent_about_its_attempts_is_asked_until_it_speaks() -> 
     assert driven.owner.wake(15.0) == [Send(BOB, Owned(RUN, 1))]
 
 
+def test_an_attempt_that_an_earlier_owner_had_ended_although_it_counts_is_queued_again() -> None:
+    driven = DrivenDag(dag("a"))
+    driven.hand_out(0)
+    why = "an owner that did not count it had it ended"
+    assert driven.report(finished(attempt(0), State.CANCELLED)) == [requeued("a", 1, why)]
+    assert driven.queued() == [0]
+
+
 # --- taking over ---
 
 

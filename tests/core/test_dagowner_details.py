@@ -235,3 +235,17 @@ def test_a_task_that_fails_tells_the_nodes_of_its_siblings() -> None:
     driven.hand_out(0)
     driven.hand_out(1, to=BOB)
     assert driven.report(finished(attempt(0), State.FAILED, reason="broken")) == [Send(BOB, Stopping(RUN))]
+
+
+def test_reports_that_come_while_a_batch_is_on_its_way_share_one_acknowledgement() -> None:
+    driven = DrivenDag(dag("a b c"))
+    driven.begin()
+    driven.hand_out(0, 1, 2)
+    driven.report(finished(attempt(0)), first=1)
+    assert len(driven.owner.flush(0.0, WALL)) == 1
+    for index in (1, 2):
+        driven.report(finished(attempt(index)), first=index + 1)
+        assert driven.owner.flush(0.0, WALL) == []
+    _, released = driven.log.answered([True])
+    assert released == [Send(ANN, ReportsAck(RUN, 2))]
+    assert [each for each in driven.write().released if isinstance(each, Send)] == [Send(ANN, ReportsAck(RUN, 4))]

@@ -172,15 +172,15 @@ def test_a_task_that_stopped_itself_without_skipping_lets_its_successors_run() -
 @pytest.mark.parametrize("state", [State.FAILED, State.ABORTED])
 def test_a_task_that_failed_or_aborted_ends_the_run_and_what_runs_is_awaited(state: State) -> None:
     run = fold(dag("a b c d", "a>c b>d"), started(1))
-    step = run.apply(ended(0, state, reason="division by zero"))
+    step = run.apply(ended(0, state, reason="division by zero\nTraceback ..."))
     reason = f"task 'a' {state.value}: division by zero"
     stopped = tuple(TaskEnded(each, 0, State.STOPPED, reason=f"not started: {reason}") for each in (2, 3))
     assert step == Step(ended=stopped)
-    assert run.outcome() == (state, reason)
+    assert run.outcome() == (state, reason + "\nTraceback ...")
     assert (run.done_count, run.total_count) == (3, 4)
     assert run.apply(ended(1)) == Step()
     assert run.is_done
-    assert run.outcome() == (state, reason)
+    assert run.outcome() == (state, reason + "\nTraceback ...")
 
 
 def test_of_two_failures_the_first_is_the_reason() -> None:

@@ -4,7 +4,7 @@ from meshflow.core.events import StoreProblem
 from meshflow.core.messages import Offer
 from meshflow.core.records import DagStarted, State
 from meshflow.core.requests import Append, UpdateRun
-from tests.core.builders import ANN, BOB, ME, RUN, WF, dag, member
+from tests.core.builders import BOB, ME, RUN, WF, dag, member
 from tests.core.owning import Blueprints, Owning, driving
 
 
@@ -72,11 +72,3 @@ def test_who_may_take_what_waits_is_told() -> None:
     owning.settle()
     assert owning.pop_sent() == [Offer({"task": 1})]
     assert owning.runs.deadline() <= 1.0
-
-
-def test_the_names_of_members_are_forgotten_with_them() -> None:
-    owning = Owning()
-    owning.runs.set_members([member(ME), member(ANN, name="")])
-    assert owning.runs._names == {ME: "me's", ANN: ANN}
-    owning.runs.node_gone(ANN, 0.0)
-    assert owning.runs._names == {ME: "me's"}

@@ -223,6 +223,16 @@ def test_cancelled_attempts_are_killed_if_they_run_and_go_back_if_not() -> None:
     assert sent(working.worker.flush(0.0), Reports) == [reports(Returned(attempt(1)))]
 
 
+def test_what_a_cancelled_attempt_reports_is_no_failure_unless_it_came_to_its_end() -> None:
+    working = Working(slots=2)
+    working.run(0, 1)
+    working.worker.cancel([attempt(0), attempt(1)])
+    working.worker.finished(finished(attempt(0), State.FAILED), 0.0)
+    working.worker.finished(finished(attempt(1)), 0.0)
+    told = reports(finished(attempt(0), State.CANCELLED), finished(attempt(1)))
+    assert sent(working.worker.flush(0.0), Reports) == [told]
+
+
 def test_only_the_running_tasks_of_a_run_that_stops_are_told() -> None:
     working = Working(slots=2)
     working.get(attempt(0), attempt(0, run=OTHER_RUN), attempt(1))

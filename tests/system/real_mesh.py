@@ -151,6 +151,13 @@ class RealMesh:
         for name in names:
             _let_go(self._nodes[name])
 
+    def stop(self, *names: str) -> None:
+        """Drain nodes and wait until they have ended, without an error."""
+        for name in names:
+            self.signal(name, signal.SIGTERM)
+        codes = {name: self.await_exit(name) for name in names}
+        assert not any(codes.values()), codes
+
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a node."""
         self._nodes[name].send_signal(number)

@@ -117,6 +117,9 @@ def test_waiting_for_a_failure_gives_3_and_the_reason(mesh: RealMesh) -> None:
     assert "task 't' failed" in result.stderr
     assert "ValueError: the detector is off" in result.stderr
     assert "failing.py" in result.stderr, "with the line where it was raised"
+    status = mesh.cli("status", result.stdout.strip()).stdout
+    (row,) = [line for line in status.splitlines() if line.startswith("  t ")]
+    assert row.endswith("ValueError: the detector is off"), "a table has one line for each task"
 
 
 def test_waiting_too_long_gives_6_and_the_run_goes_on(mesh: RealMesh) -> None:
@@ -220,7 +223,8 @@ def test_run_gives_the_exit_code_of_the_run(mesh: RealMesh) -> None:
     """3 for a failure."""
     result = mesh.cli("run", "failing")
     assert result.returncode == 3
-    assert "the detector is off" in result.stderr
+    assert result.stderr.count("Traceback") == 1, "it is told once"
+    assert result.stderr.splitlines()[-1].endswith("task 't' failed: ValueError: the detector is off")
 
 
 def processes_with(setting: str) -> list[int]:

@@ -1,7 +1,6 @@
 """Every example on a mesh of three nodes, with the results that the Lightflow ones always had.
 
-One mesh runs them all: six nodes, of which the first three serve the default queues, and the other three those that the
-example `queues` asks for.
+One mesh runs them all. The example `queues` starts three more nodes, for the queues that it asks for.
 """
 
 from collections.abc import Iterator
@@ -152,7 +151,7 @@ def test_stop(mesh: RealMesh) -> None:
     expected = [context(handle, "print_task_2"), *(f"The line is: {number}" for number in range(1, 5))]
     assert sorted(lines[1:]) == sorted(expected)
     ends = {name: words(handle, name) for name in ("bash_task", "stop_noskip_task", "stop_task")}
-    assert ends == dict.fromkeys(ends, ["stopped"])
+    assert ends == {name: ["stopped"] for name in ends}
     assert [words(handle, f"print_task_{number}") for number in (1, 2, 3)] == [["skipped"], ["succeeded"], ["skipped"]]
     assert words(handle, "main_dag:1") == words(handle, "stop") == ["succeeded"]
 
@@ -196,11 +195,6 @@ def test_chunking_dag(mesh: RealMesh) -> None:
         "print_dag:1: copper_0001.dat, copper_0002.dat",
         "print_dag:2: silicon_0001.dat, silicon_0002.dat, silicon_0003.dat",
         "print_dag:3: quartz_0001.dat",
-        "print_dag:4: quartz_0002.dat, mica_0001.dat",
-    ] or sorted(printed(handle)) == [
-        "print_dag:1: copper_0001.dat, copper_0002.dat",
-        "print_dag:2: silicon_0001.dat, silicon_0002.dat, silicon_0003.dat",
-        "print_dag:3: quartz_0001.dat",
         "print_dag:4: quartz_0002.dat",
         "print_dag:5: mica_0001.dat",
     ]
@@ -236,6 +230,7 @@ def test_queues(mesh: RealMesh) -> None:
     first, second = printed(handle)
     assert first.startswith(context(handle, "print_task"))
     assert second == context(handle, "print_memory_task") + " on big"
+    mesh.stop("main", "graph", "big")
 
 
 def test_every_example_is_tried() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from meshflow.core.records import State
 from tests.store.mongod_standin import MongodStandIn
-from tests.system.real_mesh import RealMesh, eventually, events, finish, printed
+from tests.system.real_mesh import RealMesh, events, eventually, finish, printed
 
 pytestmark = pytest.mark.system
 
