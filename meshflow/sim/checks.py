@@ -95,8 +95,12 @@ def check_quiet(cluster: Cluster, within_s: float = 30.0) -> None:
 
 def _sent_about_runs(cluster: Cluster) -> Counter[str]:
     """How many messages of each kind were sent that are not about membership."""
-    sent = cluster.world.sent
-    return Counter({kind: count for kind, count in sent.items() if kind not in _MEMBERSHIP})
+    return Counter({kind: count for kind, count in cluster.world.sent.items() if not is_about_membership(kind)})
+
+
+def is_about_membership(kind: str) -> bool:
+    """Whether messages of this class only keep the mesh together."""
+    return kind in _MEMBERSHIP
 
 
 def _busy(cluster: Cluster) -> str:

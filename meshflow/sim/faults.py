@@ -27,16 +27,16 @@ class Trouble:
     """Messages and commits that come seconds late."""
     reply_loss: float = 0.05
     """Commits to the store whose answer is lost."""
-    kill_rate: float = 0.2
+    kill_rate: float = 0.4
     kill_all_rate: float = 0.01
-    cut_rate: float = 0.25
+    cut_rate: float = 0.5
     """Cuts one node off, one way or both ways, or from the store, or splits the mesh in two."""
     heal_share: float = 0.5
     """Of the strikes that would cut, those that mend all cuts if there are any."""
-    pause_rate: float = 0.2
-    outage_rate: float = 0.1
-    drain_rate: float = 0.05
-    slow_rate: float = 0.05
+    pause_rate: float = 0.4
+    outage_rate: float = 0.2
+    drain_rate: float = 0.1
+    slow_rate: float = 0.1
 
 
 _NONE = Trouble(2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
@@ -50,9 +50,9 @@ TROUBLES = {
         doubles=0.1,
         stragglers=0.02,
         reply_loss=0.2,
-        kill_rate=0.4,
+        kill_rate=0.5,
         kill_all_rate=0.05,
-        cut_rate=0.4,
+        cut_rate=0.5,
         heal_share=0.3,
         pause_rate=0.4,
         outage_rate=0.2,

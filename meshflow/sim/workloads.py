@@ -1,6 +1,7 @@
 """Workflows to suffer under a schedule of faults: small, of random shape, and with answers that can be checked."""
 
 import random
+from functools import partial
 from itertools import pairwise
 
 from meshflow.core.graph import DagDefinition, WorkflowSpec
@@ -8,7 +9,7 @@ from meshflow.core.records import State, Stop
 from meshflow.sim.cluster import Cluster
 from meshflow.sim.programs import Options, Program, define, workflow
 
-_DURATIONS_S = (0.001, 0.02, 0.3)
+_DURATIONS_S = (0.001, 0.02, 0.3, 1.0)
 _JOINS = (("join_dags", "mine"), ("join_dags", ""))
 
 
@@ -76,14 +77,17 @@ def _spoil(rng: random.Random, tasks: dict[str, Program], name: str) -> None:
             tasks[name] = Program(program.duration_s, (("stop_workflow", ""),))
 
 
-def submit_random(cluster: Cluster, rng: random.Random, count: int, max_tasks: int = 9) -> None:
-    """Submit `count` random workflows within a short time; one in ten is asked to stop."""
-    for number in range(count):
+def submit_random(cluster: Cluster, rng: random.Random, count: int, max_tasks: int, within_s: float) -> None:
+    """Have `count` random workflows submitted within the next seconds; one in ten is asked to stop soon after."""
+
+    def submit(number: int) -> None:
         run = cluster.submit(*random_workflow(rng, number, max_tasks))
         if rng.random() < 0.1:
-            cluster.run(rng.uniform(0.0, 0.2))
-            cluster.ask_stop(run, rng.choice((Stop.STOP, Stop.CANCEL)))
-        cluster.run(rng.uniform(0.0, 0.1))
+            stop = rng.choice((Stop.STOP, Stop.CANCEL))
+            cluster.world.clock.after(rng.uniform(0.0, 1.0), lambda: cluster.ask_stop(run, stop))
+
+    for number in range(count):
+        cluster.world.clock.after(rng.uniform(0.0, within_s), partial(submit, number))
 
 
 def flat(count: int, duration_s: float) -> tuple[WorkflowSpec, list[DagDefinition]]:

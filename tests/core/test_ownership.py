@@ -53,8 +53,9 @@ def test_what_is_added_while_an_append_is_on_its_way_goes_with_the_next() -> Non
     made.add(Noted("a"))
     made.flush(1000.0)
     made.add(Noted("b"), then=[TELL_BOB])
-    assert made.flush(1001.0) == []
+    assert (made.flush(1001.0), made.is_appending) == ([], True)
     assert made.answered([True]) == (batch(7, Noted("a")), [])
+    assert not made.is_appending
     assert made.flush(1002.0) == append(2, batch(8, Noted("b"), at=1002.0))
 
 
@@ -92,6 +93,15 @@ def test_effects_alone_are_released_at_once_if_nothing_is_on_its_way() -> None:
     made.add(then=[TELL_ANN])
     assert made.flush(1000.0) == [TELL_ANN]
     assert made.is_idle
+
+
+def test_effects_that_only_the_true_owner_may_have_wait_for_an_append_even_if_it_is_empty() -> None:
+    made = log()
+    made.add(then=[TELL_ANN], is_proof=True)
+    assert made.flush(1000.0) == append(1, batch(7))
+    assert made.answered([True]) == (batch(7), [TELL_ANN])
+    made.add(then=[TELL_BOB])
+    assert made.flush(1000.0) == [TELL_BOB]
 
 
 def test_effects_alone_wait_for_what_was_added_before_them() -> None:
