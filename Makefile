@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 1
-NODES ?= 20
+NODES ?= 5
 MAKEFLAGS += --no-print-directory
 
 # Commands are tried, not only looked for: a launcher of a version manager may stand in the path without that version.
@@ -36,7 +36,7 @@ system: $(VENV)/.test ## Run only the tests that start real processes, one after
 	@$(BIN)/python -m pytest -m system
 
 sim: $(VENV)/.plain ## Simulate a mesh under faults, the same for the same SEED= and NODES=
-	@$(BIN)/meshflow sim --seed $(SEED) --nodes $(NODES)
+	@$(BIN)/python -m meshflow.sim --seed $(SEED) --nodes $(NODES)
 
 bench: $(VENV)/.plain ## Measure, print a table and write it as JSON
 	@$(BIN)/python -m benchmarks
