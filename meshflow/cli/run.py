@@ -32,6 +32,7 @@ def run(
     """
     from meshflow.client import Client
     from meshflow.private_mesh import NodePlan, PrivateMesh
+    from meshflow.references import WaitTimeout
     from meshflow.submitting import queues_of
 
     from .follow import follow_run
@@ -42,5 +43,11 @@ def run(
     submission = load_submission(loaded, workflow, [*pairs, *more], queue=queue)
     plan = NodePlan("local", queues_of(submission), slots or 0)
     with PrivateMesh(loaded, [plan]) as mesh, Client(loaded, mesh=mesh.connect()) as client:
-        state = follow_run(client.submit_packed(submission), output, timeout)
+        try:
+            state = follow_run(client.submit_packed(submission), output, timeout)
+        except WaitTimeout:
+            raise WaitTimeout(
+                f"{submission.spec.name} did not end within {timeout:g} s and was ended, since this mesh lives as long "
+                "as the command; where nodes run by themselves it would go on: meshflow node, meshflow submit"
+            ) from None
     ctx.exit(of_state(state))

@@ -227,6 +227,13 @@ def test_run_gives_the_exit_code_of_the_run(mesh: RealMesh) -> None:
     assert result.stderr.splitlines()[-1].endswith("task 't' failed: ValueError: the detector is off")
 
 
+def test_run_that_takes_too_long_is_ended_and_says_so(mesh: RealMesh) -> None:
+    """6, and no word of a run that goes on: its mesh is gone."""
+    result = mesh.cli("run", "endless", "--timeout", "0.5")
+    assert result.returncode == 6
+    assert "was ended, since this mesh lives as long as the command" in result.stderr.splitlines()[-1]
+
+
 def processes_with(setting: str) -> list[int]:
     """Processes that run with this environment variable."""
     found = []
