@@ -78,7 +78,13 @@ class Credit:
 
     def grant(self, room: int, now: float) -> None:
         """Grant what there is room for: `room` jobs in all, what is outstanding included."""
-        self._ripe_at = math.inf
+        self._share_out(room, now)
+        entries = self._owners.values()
+        lent_at = [entry.granted_at for entry in entries if entry.outstanding and not entry.is_hungry]
+        wants_more = any(entry.is_hungry for entry in entries)
+        self._ripe_at = min(lent_at) + self._linger_s if lent_at and wants_more else math.inf
+
+    def _share_out(self, room: int, now: float) -> None:
         spare = room - sum(entry.outstanding for entry in self._owners.values())
         hungry = [entry for entry in self._owners.values() if entry.is_hungry]
         if hungry and spare <= 0:
@@ -100,18 +106,15 @@ class Credit:
         self._owners[first] = self._owners.pop(first)
 
     def _withdraw(self, now: float) -> int:
-        """Take back what owners have left unused for `linger_s`; what is not ripe yet is looked at when it is."""
+        """Take back what owners have left unused for `linger_s`."""
         taken = 0
         for entry in self._owners.values():
             if entry.is_hungry or not entry.outstanding:
                 continue
-            ripe_at = entry.granted_at + self._linger_s
-            if ripe_at > now:
-                self._ripe_at = min(self._ripe_at, ripe_at)
-                continue
-            taken += entry.outstanding
-            entry.granted = entry.received
-            entry.is_dirty = True
+            if entry.granted_at + self._linger_s <= now:
+                taken += entry.outstanding
+                entry.granted = entry.received
+                entry.is_dirty = True
         return taken
 
     def _give(self, entry: _Owner, count: int, now: float) -> None:

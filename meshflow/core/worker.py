@@ -57,7 +57,7 @@ class WorkerSettings:
     less spreads work better (design.md 4)."""
     max_prefetch: int = 256
     """Upper bound on jobs held beyond the slots."""
-    stale_s: float = 0.050
+    stale_s: float = 0.020
     """Jobs that wait here longer than this behind long tasks are given back."""
     linger_s: float = 0.005
     """Unused credit is left with an owner at least this long before another gets it: about two round trips, in which a

@@ -80,6 +80,7 @@ class Faults:
         """Let `trouble.seconds` pass with faults, then mend. Most nodes that are killed are replaced by new ones."""
         cluster, trouble = self.cluster, self.trouble
         cluster.network.loss, cluster.network.doubles = trouble.loss, trouble.doubles
+        cluster.network.is_unordered = trouble.stragglers > 0
         cluster.network.stragglers = cluster.store_trouble.stragglers = trouble.stragglers
         cluster.store_trouble.reply_loss = trouble.reply_loss
         end = cluster.now + trouble.seconds
@@ -93,6 +94,7 @@ class Faults:
         cluster = self.cluster
         cluster.network.heal()
         cluster.network.loss = cluster.network.doubles = cluster.network.stragglers = 0.0
+        cluster.network.is_unordered = False
         cluster.store_trouble.mend()
         for node in cluster.alive():
             shell = cluster.nodes[node]

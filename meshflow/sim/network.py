@@ -1,6 +1,7 @@
 """The network between simulated nodes: delay, loss, doubles, stragglers, slow nodes, and cuts.
 
-Messages overtake each other freely, which real connections do not allow: the core must not rely on order.
+Messages from one node to another keep their order, as on a real connection, unless `is_unordered`: the core works best
+with order, but must not rely on it.
 """
 
 import random
@@ -22,6 +23,8 @@ class Network:
     stragglers: float = 0.0
     """Share of copies that take up to `straggle_s` in place of the usual delay."""
     straggle_s: float = 3.0
+    is_unordered: bool = False
+    """Whether messages overtake each other."""
     cuts: dict[tuple[NodeId, NodeId], None] = field(default_factory=dict)
     """`{(from, to): None}`: messages this way are lost."""
     lag_s: dict[NodeId, float] = field(default_factory=dict)
@@ -29,14 +32,22 @@ class Network:
     sent_count: int = 0
     lost_count: int = 0
 
-    def delays(self, sender: NodeId, to: NodeId) -> list[float]:
-        """When the copies of one message arrive, in seconds from now: none if it is lost, two if it is doubled."""
+    _last_at: dict[tuple[NodeId, NodeId], float] = field(default_factory=dict)
+
+    def arrivals(self, sender: NodeId, to: NodeId, now: float) -> list[float]:
+        """When the copies of one message arrive: none if it is lost, two if it is doubled."""
         self.sent_count += 1
         if (sender, to) in self.cuts or (self.loss and self.rng.random() < self.loss):
             self.lost_count += 1
             return []
         copies = 2 if self.doubles and self.rng.random() < self.doubles else 1
-        return [self._delay_s(sender, to) for _ in range(copies)]
+        return [self._arrival(sender, to, now + self._delay_s(sender, to)) for _ in range(copies)]
+
+    def _arrival(self, sender: NodeId, to: NodeId, at: float) -> float:
+        if self.is_unordered:
+            return at
+        self._last_at[(sender, to)] = at = max(at, self._last_at.get((sender, to), 0.0))
+        return at
 
     def _delay_s(self, sender: NodeId, to: NodeId) -> float:
         is_straggler = self.stragglers and self.rng.random() < self.stragglers

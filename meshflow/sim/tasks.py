@@ -40,7 +40,7 @@ class _Process:
         action, argument = self.program.signals[self.step - 1]
         match action:
             case "join_dags":
-                return {"names": list(self.started) if argument == "mine" else None}
+                return {"names": {"": None, "mine": list(self.started)}.get(argument, [argument])}
             case "stop_workflow":
                 return {}
             case _:

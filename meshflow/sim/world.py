@@ -88,9 +88,9 @@ class World:
         listener = self._listeners.get(to)
         if listener is None:
             return
-        for delay_s in self.network.delays(sender, to):
-            self.trace(kind, sender, to, delay_s)
-            self.clock.after(delay_s, lambda: self._deliver(sender, to, listener, message))
+        for at in self.network.arrivals(sender, to, self.clock.now):
+            self.trace(kind, sender, to, at)
+            self.clock.after(at - self.clock.now, lambda: self._deliver(sender, to, listener, message))
 
     def _deliver(self, sender: NodeId, to: NodeId, listener: Listener, message: Message) -> None:
         if not listener.receive(sender, message):
@@ -101,9 +101,9 @@ class World:
         listener = self._listeners.get(node)
         if listener is None or (node, peer) in self._broken or peer in self.dead_hosts:
             return
-        for delay_s in self.network.delays(peer, node):
+        for at in self.network.arrivals(peer, node, self.clock.now):
             self._broken[(node, peer)] = None
-            self.clock.after(delay_s, lambda: listener.disconnected(peer))
+            self.clock.after(at - self.clock.now, lambda: listener.disconnected(peer))
 
     def send_to(self, sender: NodeId, address: str, message: Message) -> None:
         """Put a message on its way to whoever has this address."""

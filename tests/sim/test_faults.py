@@ -17,12 +17,12 @@ CHUNK = 50
 
 
 def play(scenario: Scenario) -> Story:
-    """Play and check a scenario; a violation names the command that replays it."""
+    """Play and check a scenario; whatever goes wrong, the command that replays it is told."""
     story = Story(scenario)
     try:
         story.run()
-    except Violation as problem:
-        raise Violation(f"{problem}; to see it again: {scenario.command}") from problem
+    except Exception as problem:
+        raise Violation(f"{problem!r}; to see it again: {scenario.command}") from problem
     return story
 
 
@@ -33,7 +33,8 @@ def test_the_promises_hold_under_faults(first: int) -> None:
 
 
 def test_stale_owners_are_seen_to_be_fenced() -> None:
-    assert any(play(Scenario(seed)).cluster.refused_append_count() for seed in range(1000))
+    refused = [play(Scenario(seed, trouble="partitions")).cluster.refused_append_count() for seed in range(30)]
+    assert sum(refused) >= 10
 
 
 @pytest.mark.parametrize("seed", range(10_000, 10_020))
