@@ -25,12 +25,17 @@ class _Owner:
     is_hungry: bool = False
     """It said that more waits than it has credit for; not so any more once it was given some."""
     granted_at: float = -math.inf
+    """When credit was last granted; infinity: what it has is to be told again now."""
     is_dirty: bool = False
     """Whether its totals must be told."""
 
     @property
     def outstanding(self) -> int:
         return max(0, self.granted - self.received)
+
+    @property
+    def is_unserved(self) -> bool:
+        return self.is_hungry and not self.outstanding
 
 
 class Credit:
@@ -48,7 +53,8 @@ class Credit:
         lost: it is told the totals again."""
         entry = self._owners.setdefault(owner, _Owner())
         entry.is_hungry = True
-        entry.is_dirty = entry.is_dirty or entry.outstanding > 0
+        if entry.outstanding:
+            entry.is_dirty, entry.granted_at = True, math.inf
 
     def arrived(self, owner: NodeId, count: int, *, has_more: bool) -> None:
         """So many jobs came from the owner."""
@@ -78,24 +84,27 @@ class Credit:
 
     def grant(self, room: int, now: float) -> None:
         """Grant what there is room for: `room` jobs in all, what is outstanding included."""
-        self._share_out(room, now)
         entries = self._owners.values()
-        lent_at = [entry.granted_at for entry in entries if entry.outstanding and not entry.is_hungry]
-        wants_more = any(entry.is_hungry for entry in entries)
-        self._ripe_at = min(lent_at) + self._linger_s if lent_at and wants_more else math.inf
+        for entry in entries:
+            entry.granted_at = min(entry.granted_at, now)
+        self._share_out(room, now)
+        lent_at = [entry.granted_at for entry in entries if entry.outstanding]
+        has_unserved = any(entry.is_unserved for entry in entries)
+        self._ripe_at = min(lent_at) + self._linger_s if lent_at and has_unserved else math.inf
 
     def _share_out(self, room: int, now: float) -> None:
         spare = room - sum(entry.outstanding for entry in self._owners.values())
-        hungry = [entry for entry in self._owners.values() if entry.is_hungry]
-        if hungry and spare <= 0:
+        if spare <= 0 and any(entry.is_unserved for entry in self._owners.values()):
             spare += self._withdraw(now)
         if spare <= 0:
             return
+        hungry = [entry for entry in self._owners.values() if entry.is_hungry]
         if not hungry:
             last = self._owners.get(self._last) if self._last is not None else None
             if last is not None:
                 self._give(last, spare, now)
             return
+        hungry.sort(key=lambda entry: not entry.is_unserved)
         share, rest = divmod(spare, len(hungry))
         for index, entry in enumerate(hungry):
             count = share + (1 if index < rest else 0)
@@ -106,15 +115,13 @@ class Credit:
         self._owners[first] = self._owners.pop(first)
 
     def _withdraw(self, now: float) -> int:
-        """Take back what owners have left unused for `linger_s`."""
+        """Take back what owners have left unused for `linger_s`: they have no work, whatever they said before."""
         taken = 0
         for entry in self._owners.values():
-            if entry.is_hungry or not entry.outstanding:
-                continue
-            if entry.granted_at + self._linger_s <= now:
+            if entry.outstanding and entry.granted_at + self._linger_s <= now:
                 taken += entry.outstanding
                 entry.granted = entry.received
-                entry.is_dirty = True
+                entry.is_dirty, entry.is_hungry = True, False
         return taken
 
     def _give(self, entry: _Owner, count: int, now: float) -> None:

@@ -14,6 +14,11 @@ class Pace:
         self._max_prefetch = max_prefetch
         self._average_s: float | None = None
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether anything is known yet."""
+        return self._average_s is not None
+
     def took(self, seconds: float) -> None:
         """A task took so long."""
         if self._average_s is None:

@@ -244,7 +244,7 @@ class Worker:
     def flush(self, now: float) -> list[Effect]:
         """Start what fits, and send what has gathered: reports, credit, signals. Called after every batch of input."""
         effects: list[Effect] = list(self._fill(now))
-        self._return_stale(now)
+        self._return_surplus(now)
         self._credit.grant(self._capacity - len(self._held), now)
         if now >= self._gathers_until:
             effects.extend(self._tell(now))
@@ -309,8 +309,11 @@ class Worker:
             effects.append(Start(held.job, held.codes))
         return effects
 
-    def _return_stale(self, now: float) -> None:
-        """Jobs stuck behind tasks that turned out long go back, so that an idle node can have them."""
+    def _return_surplus(self, now: float) -> None:
+        """Jobs far beyond what is worth holding go back, so that an idle node can have them (credit crossed with its
+        withdrawal, or tasks grew longer); and so do those that are stuck behind tasks that turned out long."""
+        while self._pace.is_measured and len(self._backlog) > 2 * self._pace.prefetch(self.settings.slots):
+            self._give_back(self._backlog[-1])
         while self._backlog and now - self._held[self._backlog[0]].since >= self.settings.stale_s:
             # The measured duration is wrong for what runs now: every slot has been busy for longer.
             busy_s = [now - held.since for held in self._held.values() if held.is_running]

@@ -109,7 +109,9 @@ def _make_folder(folder: Path) -> None:
 def _prepare(
     connection: sqlite3.Connection, path: Path, busy_s: float, is_new: bool, migrations: Sequence[Sequence[str]]
 ) -> None:
+    connection.execute("BEGIN")
     version = _version_of(connection, path, len(migrations))
+    connection.execute("COMMIT")
     if is_new:
         # Before there is a write-ahead log, which takes over the mode of the file; the file is still empty.
         os.chmod(path, 0o600)
@@ -121,6 +123,7 @@ def _prepare(
 
 
 def _version_of(connection: sqlite3.Connection, path: Path, known: int) -> int:
+    """The schema of the file. In a transaction: another process may be making the file just now."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (table_count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from meshflow.core.credit import Credit
 from tests.core.builders import ANN, BOB, ME
 
@@ -118,3 +120,25 @@ def test_an_owner_that_is_gone_has_no_credit_and_its_late_jobs_bring_none() -> N
     made.arrived(BOB, 1, has_more=False)
     made.grant(5, 0.1)
     assert made.totals(BOB) == (6, 1)
+
+
+def test_an_owner_that_waits_in_vain_beside_two_gets_the_credit_of_each_in_turn() -> None:
+    made = credit("ann")
+    made.grant(1, 0.0)
+    for owner in (BOB, ME):
+        made.offered(owner)
+    made.grant(1, 0.1)
+    assert made.totals(BOB) == (1, 0)
+    assert made.deadline() == pytest.approx(0.105)
+    made.grant(1, made.deadline())
+    assert (made.totals(BOB), made.totals(ME)) == ((0, 0), (1, 0))
+
+
+def test_an_owner_that_offered_and_used_no_credit_has_no_work_any_more() -> None:
+    """Its offer had crossed the credit for an earlier one, and then its jobs went elsewhere."""
+    made = credit("ann", "bob")
+    made.grant(1, 0.0)
+    made.offered(ANN)
+    made.grant(1, 0.0)
+    made.grant(1, 1.0)
+    assert (made.totals(ANN), made.totals(BOB)) == ((0, 0), (1, 0))

@@ -100,3 +100,14 @@ def test_an_acknowledgement_does_not_end_a_doubt_for_it_may_be_that_of_a_stale_o
     working.worker.doubt(RUN, 0.02)
     working.worker.acknowledged(ANN, RUN, 2)
     assert asked(working.worker.flush(0.03)) == [(LoadRun(RUN),)]
+
+
+def test_jobs_far_beyond_what_is_worth_holding_go_back_at_once() -> None:
+    """Tasks take longer than the whole horizon, so nothing is worth holding; the second job came by crossed credit."""
+    working = Working(slots=1)
+    working.run(0)
+    working.worker.finished(finished(attempt(0)), 1.0)
+    working.worker.flush(1.0)
+    effects = working.get(attempt(1), attempt(2), now=1.0)
+    assert begun(effects) == [1]
+    assert reports(Returned(attempt(2)), first=2) in sent(effects, Reports)

@@ -30,7 +30,7 @@ def mesh(count: int, seed: int = 1, slots: int = 2) -> Cluster:
 def fan(count: int, duration_s: float) -> tuple[WorkflowSpec, list[DagDefinition]]:
     """One task, then `count` side by side, then one."""
     names = [f"t{index}" for index in range(count)]
-    tasks = {"first": Program(0.01), **{name: Program(duration_s) for name in names}, "last": Program(0.01)}
+    tasks = {name: Program(duration_s) for name in ("first", *names, "last")}
     edges = [("first", name) for name in names] + [(name, "last") for name in names]
     dag = define("fan", tasks, edges)
     return workflow("fan", [dag]), [dag]

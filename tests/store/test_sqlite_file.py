@@ -239,3 +239,25 @@ def test_one_that_gave_up_waiting_does_not_keep_the_turn(store: SqliteStore, pat
     turn = os.open(path.with_name(path.name + ".lock"), os.O_RDWR)
     fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody has it
     os.close(turn)
+
+
+def test_a_file_that_another_process_is_making_just_now_is_not_taken_for_that_of_another_program(tmp_path: Path) -> None:
+    troubles: list[Exception] = []
+    for number in range(15):
+        path = tmp_path / f"{number}.sqlite"
+        together = threading.Barrier(8)
+
+        def open_thrice(path: Path = path, together: threading.Barrier = together) -> None:
+            together.wait()
+            for _ in range(3):
+                try:
+                    sqlite_file.connect(path, 10.0).close()
+                except StoreError as problem:
+                    troubles.append(problem)
+
+        threads = [threading.Thread(target=open_thrice) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert troubles == []
