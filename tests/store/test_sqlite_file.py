@@ -241,7 +241,9 @@ def test_one_that_gave_up_waiting_does_not_keep_the_turn(store: SqliteStore, pat
     os.close(turn)
 
 
-def test_a_file_that_another_process_is_making_just_now_is_not_taken_for_that_of_another_program(tmp_path: Path) -> None:
+def test_a_file_that_another_process_is_making_just_now_is_not_taken_for_that_of_another_program(
+    tmp_path: Path,
+) -> None:
     troubles: list[Exception] = []
     for number in range(15):
         path = tmp_path / f"{number}.sqlite"
