@@ -25,7 +25,7 @@ from meshflow.core.records import RunRecord, State, Stop
 from meshflow.core.requests import Answer, AskStop, ListRuns, LoadRun, ReadOutput, Refused, Request
 from meshflow.errors import UsageError
 from meshflow.follow import Follower, News
-from meshflow.following import Following, FollowingAll
+from meshflow.following import Following, FollowingAll, Listening
 from meshflow.ids import RunId, new_run_id
 from meshflow.mesh import Mesh, NodeReport
 from meshflow.printed import Line, Printed
@@ -33,6 +33,7 @@ from meshflow.queue.models import JobEvent
 from meshflow.references import LAST, NotFound, find_node, find_run
 from meshflow.run_view import RunView
 from meshflow.store.remote import TooLargeForMesh
+from meshflow.wait import Waiter
 
 if TYPE_CHECKING:
     from meshflow.models.datastore import DataStoreDocument
@@ -104,8 +105,10 @@ class RunHandle:
         Raises:
             WaitTimeout: the time is over; the run goes on.
         """
-        for _ in self._followed(with_output=False, timeout_s=timeout_s):
+        waiter = Waiter(self.id)
+        for _ in Listening(self._client.mesh, self.id, [waiter], with_tasks=False).until_done(timeout_s):
             pass
+        self._record = waiter.record
         return self._record.state
 
     def events(self, *, follow: bool = True) -> Iterator[JobEvent]:
@@ -132,9 +135,9 @@ class RunHandle:
         printed = Printed()
         return iter([*printed.accept(chunks), *printed.flush()])
 
-    def _followed(self, *, with_output: bool = True, timeout_s: float | None = None) -> Iterator[News]:
+    def _followed(self, *, with_output: bool = True) -> Iterator[News]:
         following = self.follow(with_output=with_output)
-        yield from following.until_done(timeout_s)
+        yield from following.until_done()
         self.ended_as(following.view)
 
     def ended_as(self, view: RunView) -> None:

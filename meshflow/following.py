@@ -1,11 +1,12 @@
-"""Followers connected to a mesh: has pushes sent, feeds them in, and asks the store what the followers want to know.
+"""Followers and waiters connected to a mesh: has pushes sent, feeds them in, and asks the store what they want to know.
 
 A mesh that does not answer is waited for: the run may well go on, and a node may come back. `problem` says so
 meanwhile.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from meshflow.core.messages import Watch
 from meshflow.core.records import RunRecord
 from meshflow.core.requests import Answer, ListRuns, ReadOutput, Request
 from meshflow.errors import StoreUnavailable
@@ -13,8 +14,8 @@ from meshflow.follow import Follower, News
 from meshflow.ids import RunId, workflow_of
 from meshflow.mesh import Mesh, NoMesh
 from meshflow.references import NotFound, WaitTimeout
-from meshflow.run_view import RunView
 from meshflow.store.remote import TooLargeForMesh
+from meshflow.wait import Waiter
 
 _WATCH_S = 30.0
 """For how long pushes are asked for; asked for anew after half of it, or when the node changed."""
@@ -36,29 +37,27 @@ _RECENT_COUNT = 100
 _ALL_RUNS = RunId("")
 
 
-class Following:
-    """Follows one run. Not to be used by two threads at once."""
+class Listening:
+    """Connects those who listen to what happens in `watched` (empty: in all runs); `with_tasks` says whether that is to
+    include dag runs and tasks. Not to be used by two threads at once."""
 
-    def __init__(self, mesh: Mesh, follower: Follower) -> None:
+    def __init__(
+        self, mesh: Mesh, watched: RunId, listeners: Sequence[Follower | Waiter], *, with_tasks: bool = True
+    ) -> None:
         self.problem = ""
         """Why nothing comes at present; empty if all is well."""
         self._mesh = mesh
-        self._followers = {follower.run: follower} if follower.run else {}
-        self._watched = follower.run
+        self._listeners = {listener.run: listener for listener in listeners}
+        self._watch = Watch(watched, _WATCH_S, with_tasks)
         self._watch_at = 0.0
         self._generation = -1
         self._is_reading = True
         """Whether what the store has already may not all have been read."""
 
     @property
-    def view(self) -> RunView:
-        """The run as far as it was followed."""
-        return self._followers[self._watched].view
-
-    @property
     def is_done(self) -> bool:
         """Whether nothing more will come."""
-        return all(follower.is_done for follower in self._followers.values())
+        return all(listener.is_done for listener in self._listeners.values())
 
     def step(self, timeout_s: float = _STEP_S) -> list[News]:
         """What is new, after a wait of at most about `timeout_s`.
@@ -90,7 +89,7 @@ class Following:
         while not self.is_done:
             rest_s = _STEP_S if until is None else until - self._mesh.now()
             if rest_s <= 0 and not self._is_reading:
-                raise WaitTimeout(f"run {self._watched} did not end within {timeout_s:g} s; it goes on")
+                raise WaitTimeout(f"run {self._watch.run} did not end within {timeout_s:g} s; it goes on")
             yield from self.step(max(0.0, min(rest_s, _STEP_S)))
 
     def catch_up(self) -> list[News]:
@@ -107,18 +106,18 @@ class Following:
 
     def _renew_watch(self, now: float) -> None:
         if now >= self._watch_at or self._mesh.generation != self._generation:
-            self._mesh.watch(self._watched, _WATCH_S)
+            self._mesh.hint(self._watch)
             self._generation = self._mesh.generation
             self._watch_at = now + _WATCH_S / 2
 
     def _ask(self, now: float) -> bool:
-        """Ask the store what the followers want to know; whether there was anything."""
-        asks = [(follower, ask) for follower in self._followers.values() for ask in follower.requests(now)]
+        """Ask the store what the listeners want to know; whether there was anything."""
+        asks = [(listener, ask) for listener in self._listeners.values() for ask in listener.requests(now)]
         if not asks:
             return False
         answers = self._perform([request for _, request in asks])
-        for (follower, request), answer in zip(asks, answers, strict=True):
-            follower.answered(request, answer, now)
+        for (listener, request), answer in zip(asks, answers, strict=True):
+            listener.answered(request, answer, now)
         return True
 
     def _perform(self, requests: list[Request]) -> list[Answer]:
@@ -134,9 +133,9 @@ class Following:
     def _receive(self, timeout_s: float) -> None:
         now = self._mesh.now()
         due = min(
-            (follower.deadline(now) for follower in self._followers.values() if not follower.is_done), default=now
+            (listener.deadline(now) for listener in self._listeners.values() if not listener.is_done), default=now
         )
-        wait_s = max(0.0, min(timeout_s, due - now)) if self._followers else timeout_s
+        wait_s = max(0.0, min(timeout_s, due - now)) if self._listeners else timeout_s
         for _ in range(_MAX_AT_ONCE):
             news = self._mesh.news(wait_s)
             if news is None:
@@ -144,26 +143,35 @@ class Following:
             wait_s = 0.0
             runs = [news.batch.run] if news.batch is not None else [chunk.run for chunk in news.output[:1]]
             for run in runs:
-                follower = self._follower_of(workflow_of(run))
-                if follower is not None:
-                    follower.receive(news, self._mesh.now())
+                listener = self._listener_of(workflow_of(run))
+                if listener is not None:
+                    listener.receive(news, self._mesh.now())
 
-    def _follower_of(self, run: RunId) -> Follower | None:
-        return self._followers.get(run)
+    def _listener_of(self, run: RunId) -> Follower | Waiter | None:
+        return self._listeners.get(run)
 
     def _take(self) -> list[News]:
-        news = [item for follower in self._followers.values() for item in follower.take()]
-        gone = [follower.run for follower in self._followers.values() if follower.is_gone]
+        news = [item for listener in self._listeners.values() for item in listener.take()]
+        gone = [listener.run for listener in self._listeners.values() if listener.is_gone]
         if gone and not news:
             raise NotFound(f"there is no run {gone[0]!r}; it may have been removed")
         return news
 
 
-class FollowingAll(Following):
+class Following(Listening):
+    """Follows one run."""
+
+    def __init__(self, mesh: Mesh, follower: Follower) -> None:
+        super().__init__(mesh, follower.run, [follower])
+        self.view = follower.view
+        """The run as far as it was followed."""
+
+
+class FollowingAll(Listening):
     """Follows every run of the mesh from now on: those that are open, and those that begin later. It has no end."""
 
     def __init__(self, mesh: Mesh) -> None:
-        super().__init__(mesh, Follower(_ALL_RUNS))
+        super().__init__(mesh, _ALL_RUNS, [])
         self._known: dict[RunId, None] = {}
         """Runs that are or were followed, or had ended before."""
         self._discover_at = 0.0
@@ -187,16 +195,16 @@ class FollowingAll(Following):
         self._discover_at = now + _DISCOVER_S
         return super()._ask(now)
 
-    def _follower_of(self, run: RunId) -> Follower | None:
+    def _listener_of(self, run: RunId) -> Follower | Waiter | None:
         if run not in self._known:
             self._follow(run, from_now=False)
-        return self._followers.get(run)
+        return self._listeners.get(run)
 
     def _follow(self, run: RunId, *, from_now: bool) -> None:
         self._known[run] = None
-        self._followers[run] = Follower(run, node_name=self._mesh.node_name, with_output=False, from_now=from_now)
+        self._listeners[run] = Follower(run, node_name=self._mesh.node_name, with_output=False, from_now=from_now)
 
     def _take(self) -> list[News]:
-        news = [item for follower in self._followers.values() for item in follower.take()]
-        self._followers = {run: follower for run, follower in self._followers.items() if not follower.is_done}
+        news = [item for follower in self._listeners.values() for item in follower.take()]
+        self._listeners = {run: follower for run, follower in self._listeners.items() if not follower.is_done}
         return news

@@ -22,12 +22,11 @@ from meshflow.core.messages import (
     NodeStatus,
     StoreAnswers,
     StoreAsk,
-    Watch,
     Watched,
 )
 from meshflow.core.requests import Answer, Request
 from meshflow.errors import PeerError, StoreUnavailable, UsageError
-from meshflow.ids import NodeId, RunId
+from meshflow.ids import NodeId
 from meshflow.runtime.transport.problems import MessageTooLarge, Unreachable, WrongKey
 from meshflow.store.remote import AskTooLarge, RemoteStore
 
@@ -116,6 +115,7 @@ class Mesh:
         self._address = ""
         self._number = 0
         self._members: dict[NodeId, Member] = {}
+        self._names: dict[str, str] = {}
         self._asked_about: dict[NodeId, None] = {}
         self._news: deque[Watched] = deque(maxlen=_MAX_NEWS_COUNT)
         self._store = RemoteStore(_Call(self), self._known_addresses)
@@ -143,11 +143,11 @@ class Mesh:
     def node_name(self, node: NodeId) -> str:
         """What users call a node: its name, or the beginning of its id where that is not known; empty for no node. Who
         is not known is asked about, so that the name may be known the next time."""
-        member = self._members.get(node)
-        if member is None and node and node not in self._asked_about and self._link is not None:
+        name = self._names.get(node)
+        if name is None and node and node not in self._asked_about and self._link is not None:
             self._asked_about[node] = None
             self._link.send(AskStatus(self._next_number()))
-        return member.name if member is not None and member.name else node[:_SHORT_ID]
+        return name or node[:_SHORT_ID]
 
     def perform(self, requests: Sequence[Request]) -> list[Answer]:
         """Perform `requests` in order, in the store of the mesh, and answer each.
@@ -171,14 +171,6 @@ class Mesh:
             NoMesh: no node answers.
         """
         self._current().send(message)
-
-    def watch(self, run: RunId, seconds: float) -> None:
-        """Ask to be told for so long what happens in `run` (empty: in all runs).
-
-        Raises:
-            NoMesh: no node answers.
-        """
-        self._current().send(Watch(run, seconds))
 
     def news(self, timeout_s: float) -> Watched | None:
         """The next news that were pushed, or None if none came in time.
@@ -336,6 +328,7 @@ class Mesh:
 
     def _learn(self, status: NodeStatus) -> None:
         self._members.update((member.id, member) for member in (*status.members, status.member))
+        self._names |= status.names | {member.id: member.name for member in self._members.values()}
 
     def _next_number(self) -> int:
         self._number += 1

@@ -77,13 +77,24 @@ class Claims:
         self._definitions = definitions
         self._settings = settings
         self._asks = asks
-        self._settled_at = started_at + settings.settle_s
+        self.settled_at = started_at + settings.settle_s
+        """From then on, who is not among the members is taken to be gone."""
         self._loads: dict[RunId, Load] = {}
         self._alive: dict[NodeId, Member] = {}
+        self._gone_early: dict[NodeId, None] = {}
+        """Members that went while others might not have been heard of yet."""
 
     def set_members(self, members: Sequence[Member]) -> None:
         """Take note of who is alive."""
         self._alive = {member.id: member for member in members}
+
+    def node_gone(self, node: NodeId, now: float) -> None:
+        """A member is dead or has left."""
+        if now < self.settled_at:
+            self._gone_early[node] = None
+
+    def _is_gone(self, owner: NodeId, now: float) -> bool:
+        return owner not in self._alive and (now >= self.settled_at or owner in self._gone_early)
 
     def is_others(self, owner: NodeId | None) -> bool:
         """Whether a run of that owner is driven by another node, as far as this one knows."""
@@ -97,7 +108,7 @@ class Claims:
         if record.owner == self.me:
             # Somebody claimed it from us and died before its record said so; all others believe that we drive it.
             return self._load(record.run)
-        if record.owner is not None and (record.owner in self._alive or now < self._settled_at):
+        if record.owner is not None and not self._is_gone(record.owner, now):
             return []
         staying = [member for member in self._alive.values() if not member.is_draining]
         serving = [member.id for member in staying if record.queue in member.queues]

@@ -19,6 +19,7 @@ from meshflow.core.effects import Effect, Emit, Send
 from meshflow.core.events import JobRequeued, ResultDiscarded
 from meshflow.core.graph import DagDefinition
 from meshflow.core.handouts import Handouts
+from meshflow.core.large_inputs import LargeInputs
 from meshflow.core.messages import (
     Attempt,
     Cancel,
@@ -80,6 +81,7 @@ class DagOwner:
         self.fold = fold
         self.log = log
         self.handouts = Handouts(settings.lost_s)
+        self._large = LargeInputs(log, settings.max_inputs_bytes)
         self._record = record
         self._definition = definition
         self._dispatcher = dispatcher
@@ -152,19 +154,20 @@ class DagOwner:
 
     def hand_out(self, task: int, to: NodeId, now: float) -> Job | None:
         """The job for an attempt at `task` on node `to`, noted in the log. None if it will be sent by itself, once the
-        log has its start (invariant 3)."""
+        log has its start (invariant 3) or the store has what is too much for a message."""
         spec = self.fold.spec.tasks[task]
         attempt = Attempt(self.run, task, self.fold.attempts[task] + 1, self.log.epoch)
-        workflow, inputs = self._record.workflow, self.fold.inputs(task)
+        workflow, whole = self._record.workflow, self.fold.inputs(task)
+        inputs = self._large.fit(whole)
         initial = None if self.fold.has_parents(task) else self._initial
-        job = Job(attempt, spec.name, workflow, spec.queue, spec.payload, spec.uses, inputs, initial, spec.timeout_s)
-        self.handouts.put(attempt, to, now, has_left=not spec.at_most_once)
+        job = Job(attempt, spec.name, workflow, spec.queue, spec.payload, inputs, initial, spec.timeout_s)
+        waits = spec.at_most_once or inputs != whole
+        self.handouts.put(attempt, to, now, has_left=not waits)
         started = TaskStarted(task, attempt.attempt, attempt.epoch, to)
-        if not spec.at_most_once:
+        if not waits:
             self._record_entry(started)
             return job
-        codes = {digest: self.code(digest) for digest in (job.payload, *job.uses)}
-        self._record_entry(started, then=[Send(to, Work((job,), codes, 0))])
+        self._record_entry(started, then=[Send(to, Work((job,), {job.payload: self.code(job.payload)}, 0))])
         return None
 
     def released(self, effects: Sequence[Effect], now: float) -> None:
@@ -290,10 +293,7 @@ class DagOwner:
         self._silent.pop(node, None)
         self._seen.pop(node, None)
         self._to_acknowledge.pop(node, None)
-        effects: list[Effect] = []
-        for task, _ in self.handouts.at(node):
-            effects += self._lose(task, "its node is gone")
-        return effects
+        return [effect for task, _ in self.handouts.at(node) for effect in self._lose(task, "its node is gone")]
 
     def _lose(self, task: int, why: str) -> list[Effect]:
         attempt, node = self.handouts.take(task)

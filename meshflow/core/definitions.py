@@ -37,9 +37,8 @@ def _checked_dag(definition: DagDefinition) -> DagDefinition:
     except InvalidGraph as problem:
         raise PeerError(str(problem)) from problem
     for task in definition.spec.tasks:
-        missing = [digest for digest in (task.payload, *task.uses) if digest not in definition.payloads]
-        if missing:
-            raise PeerError(f"dag {definition.spec.name!r} lacks the code {missing[0]!r} of its task {task.name!r}")
+        if task.payload not in definition.payloads:
+            raise PeerError(f"dag {definition.spec.name!r} lacks the code {task.payload!r} of its task {task.name!r}")
     return definition
 
 

@@ -35,11 +35,26 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Run the job in a task process; its story comes back as `Node.task_output`, `task_signal` and `task_finished`."""
+    """Run the job in a task process, as soon as one of the slots is free; its story comes back as `Node.task_output`,
+    `task_signal` and `task_finished`."""
 
     job: Job
     codes: dict[str, bytes]
-    """`{digest: bytes}` for the job's payload and all that it uses."""
+    """`{digest: bytes}` of the job's payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Run so many jobs at a time from now on; those that run go on."""
+
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Take back those of the attempts that have not begun; they come back as `Node.task_returned`."""
+
+    attempts: tuple[Attempt, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +97,4 @@ class Forget:
     peer: NodeId
 
 
-Effect = Send | SendTo | Ask | Start | Kill | TellStopping | AnswerTask | Emit | Forget
+Effect = Send | SendTo | Ask | Start | Resize | Recall | Kill | TellStopping | AnswerTask | Emit | Forget

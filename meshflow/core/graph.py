@@ -20,8 +20,6 @@ class TaskSpec:
     queue: str
     payload: str
     """Digest of the pickled task; the bytes are in the payloads of its dag."""
-    uses: tuple[str, ...] = ()
-    """Digests of what the pickled task shares with others, in the same payloads."""
     force_run: bool = False
     propagate_skip: bool = True
     retries: int = 0

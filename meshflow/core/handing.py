@@ -6,6 +6,7 @@ from meshflow.core.agenda import Agenda
 from meshflow.core.dagowner import DagOwner
 from meshflow.core.dispatch import Dispatcher
 from meshflow.core.effects import Effect, Send
+from meshflow.core.large_inputs import inputs_bytes
 from meshflow.core.messages import Job, Offer, Work
 from meshflow.core.queue import Waiting
 from meshflow.ids import NodeId, RunId
@@ -44,8 +45,8 @@ def _messages(
     size_bytes = 0
     for job in jobs:
         dag = dags[job.attempt.run]
-        needed = {digest: dag.code(digest) for digest in dispatcher.codes_to_send(to, (job.payload, *job.uses))}
-        more_bytes = sum(len(item.value.inline) for item in job.inputs) + sum(map(len, needed.values()))
+        needed = {digest: dag.code(digest) for digest in dispatcher.codes_to_send(to, (job.payload,))}
+        more_bytes = inputs_bytes(job.inputs) + sum(map(len, needed.values()))
         if batch and size_bytes + more_bytes > _MAX_MESSAGE_BYTES:
             messages.append(Send(to, Work(tuple(batch), codes, backlog)))
             batch, codes, size_bytes = [], {}, 0

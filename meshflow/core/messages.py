@@ -4,7 +4,7 @@ A message may be lost, doubled, late, or from an earlier life of its sender; non
 Instants never travel, except wall-clock stamps for people to read; durations do.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meshflow.core.member import Member, Status
 from meshflow.core.records import Batch, State, Value
@@ -123,8 +123,6 @@ class Job:
     queue: str
     payload: str
     """Digest of the pickled task."""
-    uses: tuple[str, ...]
-    """Digests of what the pickled task shares with others."""
     inputs: tuple[Input, ...]
     initial: Value | None
     """The MultiTaskData given to `start_dag`, for root tasks of that dag run; None: build it from `inputs`."""
@@ -307,6 +305,9 @@ class Watch:
 
     run: RunId
     seconds: float
+    with_tasks: bool = True
+    """Whether the logs of dag runs and what tasks print are wanted too; without them, a large run costs its watchers
+    no more than a small one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +344,8 @@ class NodeStatus:
     store_error: str = ""
     children: tuple[int, ...] = ()
     """Process ids of its task processes."""
+    names: dict[str, str] = field(default_factory=dict)
+    """What nodes were called that are gone, by id."""
 
 
 @dataclass(frozen=True, slots=True)

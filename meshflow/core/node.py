@@ -5,7 +5,6 @@ calls `flush`. Everything comes back as effects, to be performed in order. Messa
 inside, through the same code as all others.
 """
 
-import math
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -55,18 +54,13 @@ from meshflow.core.messages import (
 from meshflow.core.owned import OwnedRuns
 from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.records import RunRecord, Value
-from meshflow.core.requests import ForgetNode, ListNodes, RegisterNode, WriteOutput
+from meshflow.core.registry import Registry
+from meshflow.core.requests import WriteOutput
 from meshflow.core.view import is_living
 from meshflow.core.watch import Watchers
-from meshflow.core.worker import Worker, WorkerSettings
+from meshflow.core.worker import Worker
+from meshflow.core.worker_settings import WorkerSettings
 from meshflow.ids import NodeId, RunId
-
-_SCOUTS = 3
-"""So many nodes of a mesh, those with the lowest ids, look through the store's list: its cost does not grow with the
-mesh, and one of them may be down."""
-
-_SEEN_WITHIN_S = 60.0
-"""Who registered this lately is looked for. Well above `register_s` and the error of wall clocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +97,6 @@ class Node:
         self.children: tuple[int, ...] = ()
         """Process ids of the task processes, as the shell says."""
         self._asks = Asks()
-        self._settings = settings
         self._version = version
         self._started_at = now
         self._worker = Worker(settings.worker, self._asks)
@@ -111,8 +104,7 @@ class Node:
         self._watchers = Watchers()
         self._clients = Watchers()
         self._inside: deque[Message] = deque()
-        self._register_at = now
-        self._is_leaving = False
+        self._registry = Registry(self._asks, self._runs.names, settings.register_s, now)
         self._refresh_members()
 
     # --- life ---
@@ -125,8 +117,8 @@ class Node:
         """Take nothing new, give back what has not started, let the rest end. `is_drained` says when."""
         if self._worker.is_draining:
             return []
-        self._worker.give_back_all()
-        return self._react(self.membership.change_me(now, is_draining=True), now)
+        effects = self._worker.give_back_all()
+        return effects + self._react(self.membership.change_me(now, is_draining=True), now)
 
     @property
     def is_drained(self) -> bool:
@@ -135,9 +127,7 @@ class Node:
 
     def leave(self, now: float) -> list[Effect]:
         """Say goodbye: others take this node's runs over at once."""
-        self._is_leaving = True
-        effects: list[Effect] = [self._asks.ask(Registering(), ForgetNode(self.id))]
-        return effects + self._react(self.membership.leave(now), now)
+        return [self._registry.leave(self.id), *self._react(self.membership.leave(now), now)]
 
     @property
     def is_draining(self) -> bool:
@@ -164,6 +154,7 @@ class Node:
             self._runs.refused_append_count,
             self.store_error,
             self.children,
+            {node: name for node, name in self._runs.names.items() if node not in self.membership.members},
         )
 
     # --- input ---
@@ -220,8 +211,8 @@ class Node:
                 return self._worker.signal_answered(message) + self._runs.signal_answered(message)
             case StoreAsk(number=number, requests=requests):
                 return [self._asks.ask(Relaying(sender, number), *requests)]
-            case Watch(run=run, seconds=seconds):
-                return self._watch(sender, run, seconds, now)
+            case Watch():
+                return self._watch(sender, message, now)
             case Watched(batch=batch, output=output):
                 run = batch.run if batch is not None else output[0].run if output else RunId("")
                 return list(self._clients.tell(run, batch, output, now)) if run else []
@@ -240,8 +231,7 @@ class Node:
             case None:
                 return []
             case Registering():
-                nodes = answers[-1] if isinstance(answers[-1], tuple) else ()
-                return self.membership.contact(node.address for node in nodes if isinstance(node, RegisterNode))
+                return self.membership.contact(self._registry.answered(answers, now + self.wall_offset_s))
             case Relaying(to=to, number=number):
                 return [Send(to, StoreAnswers(number, tuple(answers)))]
             case Locating(run=run):
@@ -276,6 +266,10 @@ class Node:
         """An attempt ended, however it did."""
         self._worker.finished(report, now)
 
+    def task_returned(self, attempt: Attempt) -> None:
+        """An attempt that was recalled had not begun."""
+        self._worker.returned(attempt)
+
     def disconnected(self, peer: NodeId, now: float) -> list[Effect]:
         """The connection to a peer broke: a reason to probe it, not a proof of anything."""
         return self._react(self.membership.disconnected(peer, now), now)
@@ -287,10 +281,8 @@ class Node:
         effects: list[Effect] = []
         if now >= self.membership.deadline():
             effects += self._react(self.membership.tick(now), now)
-        if now >= self._register_at and not self._is_leaving:
-            self._register_at = now + self._settings.register_s
-            if not self._asks.is_asking(Registering()):
-                effects.append(self._register(now + self.wall_offset_s))
+        me, alive = self.membership.me, self.membership.alive()
+        effects += self._registry.flush(me, alive, now, now + self.wall_offset_s)
         while True:
             effects += self._outward(self._runs.flush(now, self.wall_offset_s))
             effects += self._publish(now)
@@ -300,18 +292,10 @@ class Node:
             while self._inside:
                 effects += self._outward(self.handle(self.id, self._inside.popleft(), now))
 
-    def _register(self, wall_at: float) -> Effect:
-        """Enter this node into the store's list. A few nodes of each mesh look through it as well: should the mesh have
-        fallen apart so long ago that its parts have forgotten each other, they meet again there."""
-        entry = RegisterNode(self.id, self.membership.me.address, wall_at)
-        if sum(member.id < self.id for member in self.membership.alive()) >= _SCOUTS:
-            return self._asks.ask(Registering(), entry)
-        return self._asks.ask(Registering(), entry, ListNodes(wall_at - _SEEN_WITHIN_S))
-
     def deadline(self) -> float:
         """When `flush` is next due without any input; `math.inf` for never."""
-        register_at = math.inf if self._is_leaving else self._register_at
-        return min(self.membership.deadline(), self._runs.deadline(), self._worker.deadline(), register_at)
+        registry_at = self._registry.deadline()
+        return min(self.membership.deadline(), self._runs.deadline(), self._worker.deadline(), registry_at)
 
     # --- inside ---
 
@@ -364,14 +348,16 @@ class Node:
     def _refresh_members(self) -> None:
         self._runs.set_members(self.membership.alive())
 
-    def _watch(self, sender: NodeId, run: RunId, seconds: float, now: float) -> list[Effect]:
+    def _watch(self, sender: NodeId, watch: Watch, now: float) -> list[Effect]:
         if sender in self.membership.members:
-            self._watchers.watch(sender, run, seconds, now)
+            self._watchers.watch(sender, watch, now)
             return []
-        self._clients.watch(sender, run, seconds, now)
-        return [Send(member.id, Watch(run, seconds)) for member in self.membership.alive()]
+        self._clients.watch(sender, watch, now)
+        return [Send(member.id, watch) for member in self.membership.alive()]
 
     def _show_output(self, message: Reports, now: float) -> list[Effect]:
+        if not self._watchers.of(message.run, now):
+            return []
         chunks = [report.chunk for report in message.reports if isinstance(report, Output)]
         return list(self._watchers.tell(message.run, None, chunks, now)) if chunks else []
 

@@ -66,13 +66,14 @@ class OwnedRuns:
         self.published: list[Batch] = []
         """Batches that were appended since the last flush, for those who watch."""
         self.refused_append_count = 0
+        self.names: dict[NodeId, str] = {}
+        """What people call nodes, also some that are gone."""
         self.dispatcher = Dispatcher(dispatch_settings)
         self._asks = asks
         self._settings = owner_settings
         self._scan_s = claim_settings.scan_s
         self._claims = Claims(me, claim_settings, asks, definitions, started_at)
         self._members: Sequence[Member] = ()
-        self._names: dict[NodeId, str] = {}
         self._dags: dict[RunId, DagOwner] = {}
         self._relays: dict[RunId, Relay] = {}
         self._closed: dict[RunId, None] = {}
@@ -101,7 +102,7 @@ class OwnedRuns:
         """Take note of who is alive."""
         self._members = members
         self._claims.set_members(members)
-        remember(self._names, members)
+        remember(self.names, members)
         self.dispatcher.set_members(members)
 
     def node_gone(self, node: NodeId, now: float) -> list[Effect]:
@@ -112,6 +113,7 @@ class OwnedRuns:
             effects += dag.node_gone(node)
         for relay in self._relays.values():
             relay.owner_gone(node)
+        self._claims.node_gone(node, now)
         self._scan_at = now
         return effects
 
@@ -205,7 +207,8 @@ class OwnedRuns:
         return effects
 
     def _scanned(self, records: object, now: float) -> list[Effect]:
-        self._scan_at = min(self._scan_at, now + self._scan_s)
+        settled_at = self._claims.settled_at
+        self._scan_at = min(self._scan_at, now + self._scan_s, settled_at if now < settled_at else math.inf)
         effects: list[Effect] = []
         open_runs: dict[RunId, None] = {}
         for record in records if isinstance(records, tuple) else ():
@@ -282,7 +285,7 @@ class OwnedRuns:
         fold = DagRun(definition.spec)
         for entry in load.entries:
             fold.apply(entry)
-        dag = DagOwner(record, definition, fold, log, self.dispatcher, self._settings, record.data, self._names)
+        dag = DagOwner(record, definition, fold, log, self.dispatcher, self._settings, record.data, self.names)
         relay = Relay(dag, self._asks, self._settings.resend_s)
         self._dags[load.run], self._relays[load.run] = dag, relay
         parent = self._workflows.get(dag.parent)

@@ -17,6 +17,9 @@ class OwnerSettings:
     """A task whose attempts were lost this often fails: it may be what kills its nodes."""
     max_backlog: int = 20_000
     """Log entries waiting for the store beyond which no more jobs are handed out."""
+    max_inputs_bytes: int = 24 * 1024 * 1024
+    """Values of its parents that travel with a job; what is beyond goes through the store. With the code of the task
+    and a batch of other jobs it must stay below the transport's `max_message_bytes`."""
     max_provenance_tasks: int = 5_000
     """Dags of more tasks leave their timings to the log: a MongoDB document holds 16 MB."""
     progress_s: float = 0.5

@@ -32,6 +32,8 @@ class Pace:
 
     def prefetch(self, slots: int) -> int:
         """How many jobs to hold beyond what `slots` run; none before anything was measured."""
-        if self._average_s is None:
-            return 0
-        return min(self._max_prefetch, int(slots * self._horizon_s / max(self._average_s, _SHORTEST_S)))
+        return min(self._max_prefetch, self.jobs_in(slots * self._horizon_s))
+
+    def jobs_in(self, seconds: float) -> int:
+        """How many jobs a slot does in that time; none before anything was measured."""
+        return 0 if self._average_s is None else int(seconds / max(self._average_s, _SHORTEST_S))

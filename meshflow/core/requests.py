@@ -195,12 +195,14 @@ class RegisterNode:
 
     node: NodeId
     address: str
+    """Empty if it has left."""
     seen_at: float
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetNode:
-    """Answer: True."""
+    """Note that a node has left: nobody needs to look for it, but its name stays known. Answer: True."""
 
     node: NodeId
 

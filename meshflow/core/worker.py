@@ -1,8 +1,10 @@
 """The pulling end: slots, credit, the attempts this node holds, and what it still has to tell their owners.
 
 Invariants:
-1. Attempts that are starting or running never exceed the slots, not counting those that lent theirs (they wait in
-   `join_dags`). Jobs beyond the slots never exceed about `horizon_s` of work at the measured duration of tasks.
+1. No more tasks run at a time than there are slots, not counting those that lent theirs (they wait in `join_dags`):
+   the shell is told how many (`Resize`). Jobs beyond the slots never exceed about `horizon_s` of work at the measured
+   duration of tasks; of these, `ahead_s` are with the task processes, which need not ask for each, and come back
+   (`Recall`) when those have more to do with what they run.
 2. Credit out plus jobs in hand never exceeds that capacity, but for credit that crossed with its withdrawal.
 3. A finished attempt is kept in its outbox until the owner's log has it.
 4. A job of an owner that is known to have lost the run is not taken.
@@ -13,19 +15,19 @@ Source: design.md 6; what each owner is granted is decided in `credit.py`.
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from meshflow.core.asks import Asks, Locating
 from meshflow.core.calls import Calls
 from meshflow.core.codes import Codes
 from meshflow.core.credit import Credit
-from meshflow.core.effects import Effect, Kill, Send, Start, TellStopping
+from meshflow.core.effects import Effect, Kill, Recall, Resize, Send, Start, TellStopping
+from meshflow.core.held import Held
 from meshflow.core.messages import (
     Attempt,
     Demand,
     Finished,
     Holding,
-    Job,
     Output,
     Report,
     Reports,
@@ -37,6 +39,7 @@ from meshflow.core.outbox import Outbox
 from meshflow.core.pace import Pace
 from meshflow.core.records import RunRecord, State, Value
 from meshflow.core.requests import LoadRun, WriteOutput
+from meshflow.core.worker_settings import WorkerSettings
 from meshflow.ids import NodeId, RunId
 
 _MAX_ENDED = 4096
@@ -44,46 +47,6 @@ _MAX_ENDED = 4096
 
 _MAX_EPOCHS = 4096
 """Runs whose epoch is remembered, so that a stale owner's claim to one is seen through."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """How a node takes and runs work."""
-
-    slots: int = 2
-    """Task processes at a time. Default in the configuration: the number of cores."""
-    horizon_s: float = 0.010
-    """Work held beyond the running slots, in seconds of measured task duration. More hides latency of owners far away;
-    less spreads work better (design.md 4)."""
-    max_prefetch: int = 256
-    """Upper bound on jobs held beyond the slots."""
-    stale_s: float = 0.020
-    """Jobs that wait here longer than this behind long tasks are given back."""
-    linger_s: float = 0.005
-    """Unused credit is left with an owner at least this long before another gets it: about two round trips, in which a
-    job may be on its way."""
-    gather_s: float = 0.004
-    """Pause between messages about reports and credit while enough jobs wait here to keep the slots busy. More makes
-    larger messages, at less cost for each of many short tasks; less lets others hear of their results sooner."""
-    holding_s: float = 1.0
-    """Seconds between Holding messages."""
-    locate_s: float = 3.0
-    """Seconds without an acknowledgement after which the store is asked who owns the run."""
-    kill_grace_s: float = 3.0
-    """Seconds between SIGTERM and SIGKILL for a cancelled attempt."""
-    max_code_bytes: int = 64 * 1024 * 1024
-    """Pickled code kept for reuse."""
-
-
-@dataclass(slots=True)
-class _Held:
-    job: Job
-    codes: dict[str, bytes]
-    owner: NodeId
-    since: float
-    """When it arrived, then when it was started."""
-    is_running: bool = False
-    is_cancelled: bool = False
 
 
 class Worker:
@@ -95,9 +58,13 @@ class Worker:
         self.done_count = 0
         self._asks = asks
         self._credit = Credit(settings.linger_s)
-        self._held: dict[Attempt, _Held] = {}
+        self._held: dict[Attempt, Held] = {}
         self._backlog: deque[Attempt] = deque()
-        self._running_count = 0
+        self._started_count = 0
+        self._told_slots = settings.slots
+        """What the shell knows."""
+        self._recall_at = math.inf
+        """When jobs that were started ahead have waited for too long."""
         self._calls = Calls()
         self._outboxes: dict[RunId, Outbox] = {}
         self._next_report = 1
@@ -116,7 +83,7 @@ class Worker:
     @property
     def running(self) -> list[tuple[Attempt, str, float]]:
         """The attempts in task processes: which, task name, when it started."""
-        return [(attempt, held.job.name, held.since) for attempt, held in self._held.items() if held.is_running]
+        return [(attempt, held.job.name, held.since) for attempt, held in self._held.items() if held.is_started]
 
     @property
     def is_idle(self) -> bool:
@@ -136,12 +103,12 @@ class Worker:
             if attempt in self._held or attempt in self._ended or attempt.epoch < self._epochs.get(attempt.run, 0):
                 continue
             self._note_epoch(attempt.run, attempt.epoch)
-            codes = self._codes.find((job.payload, *job.uses))
+            codes = self._codes.find((job.payload,))
             if self.is_draining or codes is None:
                 self._note_ended(attempt)
                 self._report(Returned(attempt, lacks_code=codes is None), sender)
                 continue
-            self._held[attempt] = _Held(job, codes, sender, now)
+            self._held[attempt] = Held(job, codes, sender, now)
             self._backlog.append(attempt)
 
     def cancel(self, attempts: Sequence[Attempt]) -> list[Effect]:
@@ -151,7 +118,7 @@ class Worker:
             held = self._held.get(attempt)
             if held is None:
                 continue
-            if held.is_running:
+            if held.is_started:
                 held.is_cancelled = True
                 effects.append(Kill(attempt, "cancelled", self.settings.kill_grace_s))
             else:
@@ -160,7 +127,7 @@ class Worker:
 
     def stopping(self, run: RunId) -> list[Effect]:
         """A dag run was asked to stop: its running tasks are told."""
-        return [TellStopping(attempt) for attempt, held in self._held.items() if held.is_running and attempt.run == run]
+        return [TellStopping(attempt) for attempt, held in self._held.items() if held.is_started and attempt.run == run]
 
     def owned(self, sender: NodeId, run: RunId, epoch: int) -> list[Effect]:
         """`sender` drives the run in `epoch`: everything about the run goes there now, and what we hold is told."""
@@ -199,14 +166,20 @@ class Worker:
         if held is None:
             return
         self._note_ended(report.attempt)
-        self._running_count -= 1
+        self._started_count -= 1
         self._calls.ended(report.attempt)
         self.done_count += 1
-        self._pace.took(now - held.since)
+        self._pace.took((now - held.since) / held.turn)
         if held.is_cancelled and report.state is State.FAILED:
             # An owner had it ended. Should another one count it after all, it must not take that for a failure.
             report = replace(report, state=State.CANCELLED)
         self._report(report, held.owner)
+
+    def returned(self, attempt: Attempt) -> None:
+        """A job that was recalled had not begun: it goes back to its owner."""
+        if attempt in self._held:
+            self._started_count -= 1
+            self._give_back(attempt)
 
     def signal(
         self, attempt: Attempt, call: int, action: str, arguments: dict[str, object], data: Value | None, now: float
@@ -244,7 +217,7 @@ class Worker:
     def flush(self, now: float) -> list[Effect]:
         """Start what fits, and send what has gathered: reports, credit, signals. Called after every batch of input."""
         effects: list[Effect] = list(self._fill(now))
-        self._return_surplus(now)
+        effects.extend(self._return_surplus(now))
         self._credit.grant(self._capacity - len(self._held), now)
         if now >= self._gathers_until:
             effects.extend(self._tell(now))
@@ -257,7 +230,7 @@ class Worker:
     def deadline(self) -> float:
         """When `flush` is next due without any input."""
         due = min(self._holding_at, self._credit.deadline(), self._calls.deadline())
-        due = min(due, min(self._locate_at.values(), default=math.inf))
+        due = min(due, self._recall_at, min(self._locate_at.values(), default=math.inf))
         gathers_until = self._gathers_until
         for outbox in self._outboxes.values():
             due = min(due, max(outbox.deadline(), gathers_until))
@@ -280,7 +253,8 @@ class Worker:
 
     def _give_back(self, attempt: Attempt) -> None:
         held = self._held.pop(attempt)
-        self._backlog.remove(attempt)
+        if not held.is_started:
+            self._backlog.remove(attempt)
         self._note_ended(attempt)
         self._report(Returned(attempt), held.owner)
 
@@ -289,11 +263,12 @@ class Worker:
         if len(self._ended) > _MAX_ENDED:
             del self._ended[next(iter(self._ended))]
 
-    def give_back_all(self) -> None:
-        """Return every job that has not started, and take no more (drain)."""
+    def give_back_all(self) -> list[Effect]:
+        """Return every job that has not begun, and take no more (drain)."""
         self.is_draining = True
         for attempt in list(self._backlog):
             self._give_back(attempt)
+        return self._recall()
 
     @property
     def _slots(self) -> int:
@@ -301,24 +276,46 @@ class Worker:
 
     def _fill(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        while self._backlog and self._running_count < self._slots:
+        slots = self._slots
+        if slots != self._told_slots:
+            self._told_slots = slots
+            effects.append(Resize(slots))
+        room = slots + self._pace.jobs_in(self.settings.ahead_s * slots) - self._started_count
+        while self._backlog and room > 0:
             attempt = self._backlog.popleft()
             held = self._held[attempt]
-            held.is_running, held.since = True, now
-            self._running_count += 1
+            room -= 1
+            self._started_count += 1
+            held.is_started, held.since, held.turn = True, now, max(1.0, self._started_count / slots)
             effects.append(Start(held.job, held.codes))
+        if self._started_count <= slots:
+            self._recall_at = math.inf
+        elif self._recall_at == math.inf:
+            self._recall_at = now + self.settings.stale_s
         return effects
 
-    def _return_surplus(self, now: float) -> None:
+    def _recall(self) -> list[Effect]:
+        started = tuple(attempt for attempt, held in self._held.items() if held.is_started)
+        return [Recall(started)] if started else []
+
+    def _return_surplus(self, now: float) -> list[Effect]:
         """Jobs far beyond what is worth holding go back, so that an idle node can have them (credit crossed with its
         withdrawal, or tasks grew longer); and so do those that are stuck behind tasks that turned out long."""
+        stale_s = self.settings.stale_s
         while self._pace.is_measured and len(self._backlog) > 2 * self._pace.prefetch(self.settings.slots):
             self._give_back(self._backlog[-1])
-        while self._backlog and now - self._held[self._backlog[0]].since >= self.settings.stale_s:
+        while self._backlog and now - self._held[self._backlog[0]].since >= stale_s:
             # The measured duration is wrong for what runs now: every slot has been busy for longer.
-            busy_s = [now - held.since for held in self._held.values() if held.is_running]
-            self._pace.is_at_least(min(busy_s, default=self.settings.stale_s))
+            busy_s = [now - held.since for held in self._held.values() if held.is_started]
+            self._pace.is_at_least(min(busy_s, default=stale_s))
             self._give_back(self._backlog[0])
+        if now < self._recall_at:
+            return []
+        self._recall_at = now + stale_s
+        if sum(held.is_started and now - held.since >= stale_s for held in self._held.values()) <= self._slots:
+            return []
+        self._pace.is_at_least(stale_s)
+        return self._recall()
 
     @property
     def _capacity(self) -> int:
@@ -328,7 +325,8 @@ class Worker:
     def _gathers_until(self) -> float:
         """Until when reports and credit wait for more of their kind: while half of what is fetched ahead is still here,
         no slot runs dry for want of a word, and a message for each of many short tasks costs more than the tasks."""
-        is_supplied = 2 * len(self._backlog) > self._pace.prefetch(self.settings.slots) > 0
+        ahead_count = len(self._held) - self._slots
+        is_supplied = 2 * ahead_count > self._pace.prefetch(self.settings.slots) > 0
         return self._told_at + self.settings.gather_s if is_supplied else -math.inf
 
     def _tell(self, now: float) -> list[Effect]:

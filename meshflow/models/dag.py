@@ -45,6 +45,7 @@ class Dag:
         self._autostart = autostart
         self._queue = queue
         self._graph: _Graph | None = None if schema is None else self._build(schema)
+        self._is_checked = False
         self._copy_count = 0
         self.workflow_name: str | None = None
 
@@ -92,7 +93,19 @@ class Dag:
         graph = self._build(schema)
         if validate:
             check(self._spec(graph, ()))
-        self._graph = graph
+        self._graph, self._is_checked = graph, validate
+
+    def check(self) -> None:
+        """Refuse a graph that `define` has not validated.
+
+        Raises:
+            DirectedAcyclicGraphUndefined: `define` was not called.
+            InvalidGraph: it has a cycle, or two tasks of one name.
+        """
+        graph = self._defined()
+        if not self._is_checked:
+            check(self._spec(graph, ()))
+            self._is_checked = True
 
     def spec(self, payloads: Sequence[str] = ()) -> DagSpec:
         """The dag as the mesh sees it; `payloads` are the digests of the tasks' payloads, in the order of `tasks`.

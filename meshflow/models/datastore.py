@@ -112,7 +112,11 @@ def encode(value: object, key: str) -> object:
     Raises:
         DataStoreValueError: the value, or one within it, cannot be pickled.
     """
-    return _encode(value, key, ())
+    try:
+        return _encode(value, key, ())
+    except DataStoreValueError as refusal:
+        # How it was found is no news to the user: a line for each level within the value, and then those of pickle.
+        raise refusal.with_traceback(None) from None
 
 
 def decode(value: object, key: str) -> Any:
@@ -183,7 +187,7 @@ def _pickle(value: object, key: str) -> Pickled:
     except PickleFailed as exc:
         raise DataStoreValueError(
             f"the value for {key!r} cannot be stored: {type(value).__name__} cannot be pickled: {exc.reason}"
-        ) from exc
+        ) from None
 
 
 def _unpickle(data: bytes, key: str) -> Any:

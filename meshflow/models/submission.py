@@ -9,12 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshflow.core.graph import DagDefinition, WorkflowSpec, check
+from meshflow.core.graph import DagDefinition, WorkflowSpec
 from meshflow.errors import InvalidGraph, WorkflowArgumentError, WorkflowDefinitionError
 from meshflow.models.dag import Dag
 from meshflow.models.datastore import encode, is_field_name
-from meshflow.models.payload import MAX_PAYLOAD_BYTES, pack_tasks
+from meshflow.models.payload import pack_tasks
 from meshflow.models.workflow import Workflow, require_arguments
+
+MAX_TASK_BYTES = 32 * 1024 * 1024
+"""The largest pickle of one task with its code. It travels to the nodes in a message together with what the task gets
+from its parents, see `OwnerSettings.max_inputs_bytes` and `TransportSettings.max_message_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Submission:
 
 
 def pack(
-    workflow: Workflow, arguments: Mapping[str, Any] | None = None, *, max_bytes: int = MAX_PAYLOAD_BYTES
+    workflow: Workflow, arguments: Mapping[str, Any] | None = None, *, max_bytes: int = MAX_TASK_BYTES
 ) -> Submission:
     """Make `workflow` ready to be sent, to be run with `arguments` (None: those it was loaded with).
 
@@ -62,7 +66,7 @@ def pack(
 
 def _definition(workflow_name: str, dag: Dag, max_bytes: int) -> DagDefinition:
     try:
-        check(dag.spec())
+        dag.check()
     except InvalidGraph as exc:
         raise WorkflowDefinitionError(workflow_name, exc.graph_name, exc.reason) from exc
     digests, payloads = pack_tasks(dag.tasks, max_bytes=max_bytes)

@@ -78,6 +78,14 @@ class BaseTask:
     priority = JobOption()
     at_most_once = JobOption()
 
+    # What most tasks leave as it is stands here and not in each of them, nor in each of their pickles.
+    workflow_name: str | None = None
+    dag_name: str | None = None
+    _job_options = JobOptions()
+    _state = TaskState.Init
+    _is_skipped = False
+    _job_result: JobHandle | None = None
+
     def __init__(
         self,
         name: str,
@@ -120,19 +128,16 @@ class BaseTask:
         for option, callback in (("callback_init", callback_init), ("callback_finally", callback_finally)):
             if callback is not None and not callable(callback):
                 raise UsageError(f"task {name!r}: {option} is {callback!r:.80}, but must be callable")
-        self._job_options = JobOptions(retries, retry_delay, backoff, timeout, priority, at_most_once)
-        self._job_options.check(name)
+        job_options = JobOptions(retries, retry_delay, backoff, timeout, priority, at_most_once)
+        job_options.check(name)
+        if job_options != self._job_options:
+            self._job_options = job_options
         self._name = name
         self._queue = queue
         self._callback_init = callback_init
         self._callback_finally = callback_finally
         self._force_run = force_run
         self._propagate_skip = propagate_skip
-        self._state = TaskState.Init
-        self._is_skipped = False
-        self._job_result: JobHandle | None = None
-        self.workflow_name: str | None = None
-        self.dag_name: str | None = None
 
     @property
     def name(self) -> str:

@@ -1,8 +1,9 @@
 """What a task process prints, cut into chunks for the attempt that printed it.
 
 Both streams of a process are pipes to its node, so that C code and the programs that a task starts are heard too. One
-task runs at a time in a process, and what it printed is in the pipes before its end is reported: taking what they hold
-at that moment divides the output between attempts exactly.
+task runs at a time in a process, and its end is reported only when the pipes are empty, unless no other task follows.
+So what they hold belongs to one task. Before anything is read from them, the ends of tasks that were reported by then
+are heard (`settle`): this divides the output between attempts exactly.
 
 Invariants:
 1. Chunks of a stream follow each other without gap; a chunk is no larger than CHUNK_BYTES and waits no longer than
@@ -12,22 +13,18 @@ Invariants:
 """
 
 import asyncio
-import fcntl
 import os
-import struct
-import termios
 import time
 from collections.abc import Callable
 
 from meshflow.core.messages import Job
 from meshflow.core.requests import WriteOutput
+from meshflow.runtime.processes import unread_bytes
 
 CHUNK_BYTES = 64 * 1024
 """What a pipe holds."""
 FLUSH_S = 0.05
 """Long enough to gather what is printed in a loop, short enough to follow a task by eye."""
-
-_INT = struct.Struct("i")
 
 
 class Capture:
@@ -39,11 +36,13 @@ class Capture:
         stdout: int,
         stderr: int,
         max_bytes: int,
+        settle: Callable[[], object],
         emit: Callable[[Job, WriteOutput], None],
     ) -> None:
         """`stdout` and `stderr` are the reading ends of the pipes, which are closed when they come to their ends."""
         self._loop = loop
         self._max_bytes = max_bytes
+        self._settle = settle
         self._emit = emit
         self._job: Job | None = None
         self._left_bytes = 0
@@ -70,15 +69,22 @@ class Capture:
         for stream in self._streams:
             stream.offset = 0
 
-    def end(self) -> None:
-        """The job has ended: hand on all that it printed. What comes later is dropped."""
-        for stream in self._streams:
+    def end(self, *, is_more: bool = True) -> None:
+        """The job has ended: hand on all that it printed. `is_more`: some of it may still be in the pipes. What comes
+        later is dropped."""
+        for stream in self._streams if is_more else ():
             # Not until it is empty: a process that the task left behind may go on writing for ever.
-            left_bytes = _readable_bytes(stream.fileno)
+            left_bytes = unread_bytes(stream.fileno)
             while left_bytes > 0:
                 left_bytes -= self._take(stream, os.read(stream.fileno, min(left_bytes, CHUNK_BYTES)))
         self._flush()
         self._job = None
+
+    def cancel(self) -> None:
+        """The job has not begun after all: what came since `begin` is no one's."""
+        self._job = None
+        for stream in self._streams:
+            stream.data.clear()
 
     def close(self) -> None:
         """Listen no more."""
@@ -88,6 +94,9 @@ class Capture:
             self._close(stream)
 
     def _read(self, stream: "_Stream") -> None:
+        self._settle()
+        if stream not in self._streams:
+            return
         try:
             data = os.read(stream.fileno, CHUNK_BYTES)
         except BlockingIOError:
@@ -147,8 +156,3 @@ class _Stream:
         """Bytes of the job's output before `data`."""
         self.data = bytearray()
         """Read and not handed on yet."""
-
-
-def _readable_bytes(fileno: int) -> int:
-    count: int = _INT.unpack(fcntl.ioctl(fileno, termios.FIONREAD, bytes(_INT.size)))[0]
-    return count

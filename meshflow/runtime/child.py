@@ -7,7 +7,8 @@ Invariants:
 1. Every task is made anew and gets data of its own.
 2. Whatever a task raises, it is reported and the process goes on; only a signal to end stops it, and a task that takes
    the whole process down with it.
-3. What a task printed has left the buffers of this process before its end is reported.
+3. What a task printed has been read by the node before its end is reported, unless it is the last task: so what is
+   printed after that report belongs to the next one.
 4. The next task finds folder, environment, module path, umask, signal handlers and streams as the first one did. What a
    task has imported stays, and so do threads that it left running.
 """
@@ -44,6 +45,12 @@ _MAX_REASON_CHARS = 16 * 1024
 """Enough for a deep traceback; the reason travels with the result and stays in the log."""
 _MAX_MESSAGE_CHARS = 1024
 
+_PIPES = (1, 2)
+"""Where a task prints."""
+_HEARD_POLL_S = 0.0002
+_HEARD_S = 2.0
+"""A node that has not read what was printed by then is in trouble, or a thread that a task left prints for ever."""
+
 _OWN_MODULES = ("meshflow.runtime.", "meshflow.models.", "meshflow.tasks.")
 """Whose frames are left out at the top of a traceback."""
 
@@ -65,7 +72,7 @@ def main(endpoints: Endpoints, template: int, node_name: str) -> None:
             os.close(pipe)
         # What a task logs is output like what it prints; a task may set this up anew, as `basicConfig(force=True)`.
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-        link = NodeLink(socket.socket(fileno=endpoints.jobs), socket.socket(fileno=endpoints.answers))
+        link = NodeLink(socket.socket(fileno=endpoints.jobs), socket.socket(fileno=endpoints.talk))
         TaskRunner(link, node_name).serve()
     except Terminated:
         _end_terminated()
@@ -110,6 +117,9 @@ class TaskRunner:
         for frame in self._link.tasks():
             ended = self._run(frame)
             self._link.end(ended)
+            if ended.is_last:
+                self._link.wait_for_hang_up()
+                return
             self._surroundings.restore()
 
     def _run(self, frame: RunTask) -> TaskEnded:
@@ -125,8 +135,10 @@ class TaskRunner:
             state, reason = State.FAILED, describe(exc)
         if os.getpid() != self._pid:
             sys.exit()  # A process that the task forked has come here too, and must not report in its place.
+        ended_at = time.time()
         self._surroundings.flush()
-        return TaskEnded(frame.number, state, value, limit, reason, started_at, time.time(), processes.has_children())
+        is_last = processes.has_children() or not self._surroundings.is_heard()
+        return TaskEnded(frame.number, state, value, limit, reason, started_at, ended_at, is_last)
 
     def _attempt(self, frame: RunTask) -> tuple[State, str, bytes, tuple[str, ...] | None]:
         """State, reason, result and limit of one attempt. Raises whatever the task raises."""
@@ -188,6 +200,7 @@ class Surroundings:
         self._umask = os.umask(0)
         os.umask(self._umask)
         self._interrupt = signal.getsignal(signal.SIGINT)
+        self._pipes = [_identity(fileno) for fileno in _PIPES]
         self._open_streams()
 
     def flush(self) -> None:
@@ -195,6 +208,21 @@ class Surroundings:
         for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr):
             with suppress(OSError, ValueError, AttributeError):  # A task may have closed or replaced them.
                 stream.flush()
+
+    def is_heard(self) -> bool:
+        """Wait until the node has read what was printed. False: it can't, for the pipes are not in their places or are
+        written to without end."""
+        give_up_at = time.monotonic() + _HEARD_S
+        try:
+            if [_identity(fileno) for fileno in _PIPES] != self._pipes:
+                return False
+            while any(processes.unread_bytes(fileno) for fileno in _PIPES):
+                if time.monotonic() > give_up_at:
+                    return False
+                time.sleep(_HEARD_POLL_S)
+        except OSError:  # A task has closed one.
+            return False
+        return True
 
     def restore(self) -> None:
         """Put back what has changed. On the path of every task, so what is cheap to look at is looked at first."""
@@ -224,10 +252,15 @@ class Surroundings:
         self._stdout, self._stderr = (
             # Line by line, so that what is printed is seen while the task runs. The descriptors outlive their streams.
             open(fileno, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-            for fileno in (1, 2)
+            for fileno in _PIPES
         )
         sys.stdout = sys.__stdout__ = self._stdout  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = self._stderr  # type: ignore[misc]
+
+
+def _identity(fileno: int) -> tuple[int, int]:
+    status = os.fstat(fileno)
+    return status.st_dev, status.st_ino
 
 
 def _environment() -> dict[bytes, bytes]:

@@ -1,11 +1,11 @@
-"""The task processes of a node: which task runs in which, what becomes of it, and how many processes there are.
+"""Which task of a node runs in which of its task processes (`fleet.py`), and what becomes of it.
 
-A task process is forked from a template (`template.py`, reached through `launcher.py`), runs one task at a time, and is
-used again. There are as many as there are tasks at a time: who calls `start` decides how many that may be, because a
-task that waits for others lends its slot. Some are kept ready; the others end when they have been idle for a while.
+Who calls `resize` decides how many tasks run at a time, because a task that waits for others lends its slot. Jobs
+beyond that are queued with the processes, which begin the next without asking, and go to others if they have to wait
+there while another is idle.
 
 Invariants:
-1. Every task that was started is finished exactly once, and all its output is handed on before.
+1. Every task that was started and not recalled is finished exactly once, and all its output is handed on before.
 2. A task that was killed, or whose process died, is finished when its process and everything that it started are dead.
 3. What a task that ended well has left running goes on, until the node ends. Its process gets no further task, for what
    is printed or taken up there could not be told apart.
@@ -15,10 +15,10 @@ All calls and callbacks belong to the thread of the event loop.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from meshflow import wire
@@ -26,40 +26,26 @@ from meshflow.core.messages import Attempt, Finished, Job, StoreAnswers
 from meshflow.core.records import State, Value
 from meshflow.core.requests import Answer, ExtendField, GetField, Request, SetFields, WriteOutput
 from meshflow.errors import PeerError, UsageError
-from meshflow.runtime.capture import Capture
-from meshflow.runtime.launcher import Launcher
+from meshflow.runtime.fleet import ExecutorSettings, Fleet
 from meshflow.runtime.pipes import Frame, Signalled, StoreAsked, TaskEnded
-from meshflow.runtime.task_process import Running, TaskProcess
+from meshflow.runtime.task_process import Assigned, TaskProcess
 
 _HANG_UP_S = 1.0
 """Between the end of a connection and that of its process, which normally follows at once."""
-_RETIRE_S = 5.0
-"""For the exit handlers of what tasks have imported."""
-_ABANDON_S = 5.0
-"""After SIGKILL, which a process stuck in the kernel (a dead network disk) does not obey until that answers."""
+
+_MAX_QUEUED = 32
+"""Jobs behind the one that runs: what the socket to a process surely holds, and more than it does while a node is slow
+to answer."""
+
+_MAX_DEATHS = 3
+"""A job fails when so many processes died that had it and had not begun it."""
+
+_NODE_STOPPED = "the node was stopped"
 
 _END_STATES = (State.COMPLETED, State.STOPPED, State.ABORTED, State.FAILED)
 
 TaskRequest = GetField | SetFields | ExtendField
 """What a task may ask of a store."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorSettings:
-    """How a node keeps its task processes."""
-
-    idle_s: float = 60.0
-    """Processes beyond the warm ones end after being idle for this long; more than 0. A longer time saves the next
-    tasks their imports, at the price of the memory that the last ones left."""
-    max_tasks_per_process: int | None = None
-    """After so many tasks, at least 1, a process is replaced, against code that leaks memory; None: never for this
-    reason. A new process costs some milliseconds, and the imports of its tasks."""
-    max_output_bytes: int = 10 * 1024 * 1024
-    """What is kept of the output of one attempt, both streams together, in the store; the rest is dropped."""
-    max_code_bytes: int = 64 * 1024 * 1024
-    """Pickled code that each process keeps for further tasks; what was dropped for want of room is sent again."""
-    kill_grace_s: float = 3.0
-    """Between SIGTERM and SIGKILL for a task that exceeds its timeout; 0 gives it no time to clean up."""
 
 
 class ExecutorEvents(Protocol):
@@ -90,185 +76,190 @@ class Executor:
         self._settings = settings
         self._loop = loop
         self._events = events
-        self._launcher = Launcher(node_name, loop, self)
-        self._warm_count = 0
-        self._last_number = 0
-        self._processes: dict[int, TaskProcess] = {}
-        self._idle: list[TaskProcess] = []
-        """The one that ran last is at the end, and is used first: its memory is warm."""
-        self._busy: dict[Attempt, TaskProcess] = {}
-        self._strays: list[Capture] = []
-        """Of ended processes whose tasks left something running that may print."""
-        self._shrink_timer: asyncio.TimerHandle | None = None
-        self._are_gone = asyncio.Event()
+        self._fleet = Fleet(settings, node_name, loop, self)
+        self._slots: float = math.inf
+        self._jobs: dict[Attempt, Assigned] = {}
+        """All that was started and has not finished."""
+        self._waiting: deque[Assigned] = deque()
+        """Those that no process has."""
+        self._busy: dict[int, TaskProcess] = {}
+        """Who has jobs, by their numbers."""
+        self._is_closing = False
+        self._is_settling = False
+        """Whether a process is being settled: it must not be given anything new at the same time."""
 
     @property
     def process_ids(self) -> tuple[int, ...]:
         """The task processes that exist now."""
-        return self._launcher.process_ids
-
-    @property
-    def running(self) -> dict[Attempt, float]:
-        """What runs, and since when on the clock of the event loop."""
-        return {
-            attempt: process.running.started_at
-            for attempt, process in self._busy.items()
-            if process.running is not None
-        }
+        return self._fleet.process_ids
 
     def warm(self, count: int) -> None:
         """Keep at least so many processes; those that are missing are forked in the background."""
-        self._warm_count = count
-        alive = [process for process in self._processes.values() if not process.is_ending]
-        for _ in range(count - len(alive)):
-            with suppress(OSError):  # Out of descriptors: `start` will say so, if it still is so then.
-                self._became_idle(self._spawn())
+        self._fleet.warm(count)
+
+    def resize(self, slots: int) -> None:
+        """Run so many tasks at a time from now on; those that run go on. Before the first call there is no limit."""
+        self._slots = slots
+        # Those that are too many get nothing more, and what is queued behind a task that waits may begin.
+        for process in list(self._busy.values()):
+            self._take_back(process)
+        self._place()
 
     def start(self, job: Job, codes: Mapping[str, bytes]) -> None:
-        """Run `job`, whose values must all be inline. `codes` is `{digest: bytes}` of the code it needs.
+        """Run `job`, whose values must all be inline, as soon as there is a slot for it. `codes` is `{digest: bytes}`
+        of the code it needs.
 
         If there is no process for it, it finishes as FAILED a moment later.
         """
-        assert job.attempt not in self._busy, job.attempt
-        timeout = None
-        if job.timeout_s is not None:
-            reason = f"ran longer than its timeout of {job.timeout_s:g} s"
-            timeout = self._loop.call_later(job.timeout_s, self.kill, job.attempt, reason, self._settings.kill_grace_s)
-        running = Running(job, self._loop.time(), time.time(), timeout)
-        while self._idle:
-            process = self._idle.pop()
-            if process.run(running, codes):
-                self._busy[job.attempt] = process
-                return
-            # It died a moment ago, as is about to be heard, and has not seen the task.
-        try:
-            process = self._spawn()
-        except OSError as problem:
-            if timeout is not None:
-                timeout.cancel()
-            self._loop.call_soon(self._fail, running, f"the task process could not be started: {problem}")
-            return
-        self._busy[job.attempt] = process
-        process.run(running, codes)
+        assert job.attempt not in self._jobs, job.attempt
+        assigned = self._jobs[job.attempt] = Assigned(job, codes)
+        self._waiting.append(assigned)
+        self._place()
+
+    def recall(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Take back those of the attempts that have not begun: nothing more is heard of them. Returns which."""
+        wanted = dict.fromkeys(attempts)
+        for process in list(self._busy.values()):
+            if any(each.job.attempt in wanted for each in process.assigned):
+                self._take_back(process)
+        recalled = [each.job.attempt for each in self._waiting if each.job.attempt in wanted]
+        self._waiting = deque(each for each in self._waiting if each.job.attempt not in wanted)
+        for attempt in recalled:
+            del self._jobs[attempt]
+        self._place()
+        return recalled
 
     def answer(self, attempt: Attempt, call: int, result: Answer, error: str = "") -> None:
         """Answer a signal or a store request of a task. An attempt that has ended needs no answer."""
-        process = self._busy.get(attempt)
-        if process is None:
+        assigned = self._jobs.get(attempt)
+        if assigned is None or assigned.process is None:
             return
         try:
             answers = wire.encode(StoreAnswers(call, (result,), error))
         except UsageError as problem:
             answers = wire.encode(StoreAnswers(call, (None,), f"the answer cannot be handed on: {problem}"))
-        process.answer(call, answers)
+        assigned.process.answer(call, answers)
 
     def tell_stopping(self, attempt: Attempt) -> None:
         """Tell a task that its dag run was asked to stop."""
-        process = self._busy.get(attempt)
-        if process is not None:
-            process.ask_to_stop()
+        assigned = self._jobs.get(attempt)
+        if assigned is None:
+            return
+        assigned.is_asked_to_stop = True
+        if assigned.process is not None:
+            assigned.process.ask_to_stop(assigned)
 
     def kill(self, attempt: Attempt, reason: str, grace_s: float) -> None:
         """End a task with all that it started: SIGTERM, and SIGKILL after `grace_s`. It then finishes as FAILED with
         `reason`, however it took the signal. A task that is being killed already goes on being so."""
-        process = self._busy.get(attempt)
-        if process is not None and not process.end_reason:
-            process.end_reason = reason
-            self._take_out(process)
-            self._launcher.terminate(process.number)
-            self._kill_later(process, grace_s)
+        assigned = self._jobs.get(attempt)
+        if assigned is None or (assigned.process is not None and assigned.process.end_reason):
+            return
+        if assigned.process is not None:
+            self._wait(self._settle(assigned.process))
+        if assigned.process is not None:
+            assigned.process.end_reason = reason
+            self._fleet.terminate(assigned.process, grace_s)
+        elif assigned in self._waiting:  # It has neither ended, as could just have been heard, nor begun.
+            self._waiting.remove(assigned)
+            self._refuse(assigned, reason)
+        self._place()
 
     async def close(self, grace_s: float) -> None:
         """End all processes, and with them everything that tasks have left running. Tasks that still run are killed,
         with `grace_s` to clean up."""
-        self._warm_count = 0
-        self._are_gone.clear()
-        for process in list(self._processes.values()):
-            if process.running is not None:
-                self.kill(process.running.job.attempt, "the node was stopped", grace_s)
-            elif not process.is_ending:
-                self._retire(process, grace_s)
-        if self._processes:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._are_gone.wait(), grace_s + _ABANDON_S)
-        if self._shrink_timer is not None:
-            self._shrink_timer.cancel()
-        self._launcher.close()
-        for number in list(self._processes):
-            self.exited(number, "was killed with its node")
-        for capture in self._strays:
-            capture.close()
+        self._is_closing = True
+        for process in list(self._busy.values()):
+            self._wait(self._settle(process))
+            if process.head is not None:
+                self.kill(process.head.job.attempt, _NODE_STOPPED, grace_s)
+        while self._waiting:
+            self._refuse(self._waiting.popleft(), _NODE_STOPPED)
+        await self._fleet.close(grace_s)
 
-    # --- how many processes there are ---
+    # --- who runs what ---
 
-    def _spawn(self) -> TaskProcess:
-        self._last_number += 1
-        process = TaskProcess(
-            self._last_number,
-            self._loop,
-            self,
-            max_output_bytes=self._settings.max_output_bytes,
-            max_code_bytes=self._settings.max_code_bytes,
-        )
-        self._processes[process.number] = process
-        self._launcher.spawn(process.number, process.endpoints)
-        return process
+    def _wait(self, recalled: Sequence[Assigned]) -> None:
+        """These were recalled, and go first when there is a process for them."""
+        self._waiting.extendleft(reversed(recalled))
 
-    def _became_idle(self, process: TaskProcess) -> None:
-        process.idle_since = self._loop.time()
-        self._idle.append(process)
-        if self._shrink_timer is None and self._has_surplus:
-            self._shrink_timer = self._loop.call_later(self._settings.idle_s, self._shrink)
+    def _take_back(self, process: TaskProcess) -> None:
+        """What a process has not begun is for whoever is free."""
+        self._wait(process.recall())
+        self._release(process)
 
-    @property
-    def _has_surplus(self) -> bool:
-        return len(self._idle) + len(self._busy) > self._warm_count
+    def _settle(self, process: TaskProcess) -> list[Assigned]:
+        """Take back what a process has not begun, and hear what it has said."""
+        self._is_settling = True
+        try:
+            recalled = process.settle()
+        finally:
+            self._is_settling = False
+        self._release(process)
+        return recalled
 
-    def _shrink(self) -> None:
-        """Let processes end that have been idle for long; look again when the next one may be."""
-        self._shrink_timer = None
-        now = self._loop.time()
-        while self._idle and self._has_surplus:
-            wait_s = self._idle[0].idle_since + self._settings.idle_s - now
-            if wait_s > 0:
-                self._shrink_timer = self._loop.call_later(wait_s, self._shrink)
-                return
-            self._retire(self._idle.pop(0), _RETIRE_S)
-
-    def _retire(self, process: TaskProcess, grace_s: float) -> None:
-        """Let a process end that runs nothing."""
-        self._take_out(process)
-        self._launcher.retire(process.number)
-        process.hang_up()
-        self._kill_later(process, grace_s)
-
-    # --- what is heard of processes (LauncherEvents) ---
-
-    def exited(self, number: int, end: str) -> None:
-        """A process has ended; `end` says how."""
-        process = self._processes.pop(number, None)
-        if process is None:
+    def _release(self, process: TaskProcess) -> None:
+        """A process that has nothing to do is idle."""
+        if process.assigned or self._busy.pop(process.number, None) is None or process.is_ending:
             return
-        for timer in process.timers:
-            timer.cancel()
-        was_retired = process.is_ending and process.running is None
-        self._take_out(process)
-        process.drain()
-        process.hang_up()
-        running = process.running
-        if running is not None:
-            self._release(process, running)
-        if was_retired:
-            self._strays = [capture for capture in (*self._strays, process.capture) if capture.is_open]
-        else:
-            process.capture.close()
-        # Only after one that was of use: processes that end at once must not follow each other for ever.
-        if process.task_count:
-            self.warm(self._warm_count)
-        if not self._processes:
-            self._are_gone.set()
-        if running is not None:
-            self._fail(running, process.end_reason or _why(end))
+        self._fleet.put_back(process)
+
+    def _place(self) -> None:
+        """Hand out what waits, and what waits behind others while a slot is free."""
+        if self._is_closing or self._is_settling:
+            return
+        if not self._waiting and len(self._busy) < self._slots:
+            longest = max(self._busy.values(), key=lambda each: len(each.assigned), default=None)
+            if longest is not None and len(longest.assigned) > 1:
+                self._take_back(longest)
+        while self._waiting:
+            try:
+                process = self._next_process()
+            except OSError as problem:
+                self._refuse(self._waiting.popleft(), f"the task process could not be started: {problem}")
+                continue
+            if process is None:
+                return
+            assigned = self._waiting.popleft()
+            self._busy[process.number] = process
+            try:
+                process.give(assigned)
+            except OSError as problem:
+                self._refuse(assigned, f"it could not be handed to a task process: {problem}")
+                self._release(process)
+
+    def _next_process(self) -> TaskProcess | None:
+        """Who gets the next job: one that is idle, or a new one, or the one with the fewest jobs. None: it waits.
+
+        Raises:
+            OSError: no new one can be made.
+        """
+        if len(self._busy) < self._slots:
+            return self._fleet.take()
+        if len(self._busy) > self._slots:
+            return None
+        open_ = [each for each in self._busy.values() if not (each.is_ending or self._fleet.is_worn(each))]
+        process = min(open_, key=lambda each: len(each.assigned), default=None)
+        return None if process is None or len(process.assigned) > _MAX_QUEUED else process
+
+    # --- what is heard of processes (FleetEvents) ---
+
+    def died(self, process: TaskProcess, end: str) -> None:
+        """A process is dead. What it had not begun goes to others."""
+        recalled = self._settle(process)
+        lost = list(process.assigned)
+        if lost:
+            process.capture.end()
+        elif recalled:
+            # Otherwise processes that end before they begin would follow each other for ever.
+            recalled[0].death_count += 1
+            if recalled[0].death_count == _MAX_DEATHS:
+                lost.append(recalled.pop(0))
+        self._wait(recalled)
+        self._busy.pop(process.number, None)
+        for each in lost:  # More than one if its task took packets that it should have left to its process.
+            self._finish(each, process.end_reason or _why(end))
+        self._place()
 
     # --- what is heard from tasks (TaskProcessEvents) ---
 
@@ -279,14 +270,29 @@ class Executor:
     def hung_up(self, process: TaskProcess) -> None:
         """A process has closed its connection: it has died, as will be heard at once, or its task was careless."""
         if not process.is_ending:
-            self._take_out(process)
+            self._fleet.withdraw(process)
+            self._take_back(process)
             process.timers.append(
                 self._loop.call_later(_HANG_UP_S, self._put_down, process, "closed its connection to the node")
             )
+            self._place()
 
     def misspoke(self, process: TaskProcess, problem: PeerError) -> None:
         """A process has sent what makes no sense."""
         self._put_down(process, f"sent what it should not: {problem}")
+        self._take_back(process)
+        process.hang_up()
+        self._place()
+
+    def began(self, process: TaskProcess, assigned: Assigned) -> None:
+        """A task runs now."""
+        assigned.started_at, assigned.wall_started_at = self._loop.time(), time.time()
+        job = assigned.job
+        if job.timeout_s is not None:
+            reason = f"ran longer than its timeout of {job.timeout_s:g} s"
+            assigned.timeout = self._loop.call_later(
+                job.timeout_s, self.kill, job.attempt, reason, self._settings.kill_grace_s
+            )
 
     def said(self, process: TaskProcess, frame: Frame) -> None:
         """A process sent a frame.
@@ -294,77 +300,72 @@ class Executor:
         Raises:
             PeerError: it should not have.
         """
-        running = process.running
+        head = process.head
         match frame:
-            case TaskEnded(number=number) if running is not None and number == process.task_count:
-                self._task_ended(process, running, frame)
+            case TaskEnded(number=number) if head is not None and number == head.number:
+                self._task_ended(process, head, frame)
             case Signalled(number, call, action, encoded, data):
                 arguments = wire.decode_value(encoded)
                 if not isinstance(arguments, dict):
                     raise PeerError(f"the arguments of signal {action!r} are no dict")
-                if running is not None and number == process.task_count:
-                    self._events.signal(running.job.attempt, call, action, arguments, data)
+                if head is not None and number == head.number:
+                    self._events.signal(head.job.attempt, call, action, arguments, data)
             case StoreAsked(number, call, encoded):
                 request = wire.decode(TaskRequest, encoded)
                 assert isinstance(request, TaskRequest), request
-                if running is not None and number == process.task_count:
-                    self._events.store_request(running.job.attempt, call, request)
+                if head is not None and number == head.number:
+                    self._events.store_request(head.job.attempt, call, request)
             case _:
                 raise PeerError(f"a {type(frame).__name__} at the wrong time")
 
     # --- how processes and tasks end ---
 
-    def _take_out(self, process: TaskProcess) -> None:
-        """Give a process no more tasks."""
-        process.is_ending = True
-        if process in self._idle:
-            self._idle.remove(process)
-
     def _put_down(self, process: TaskProcess, reason: str) -> None:
         """Kill a process that does not behave."""
-        self._take_out(process)
         process.end_reason = process.end_reason or f"the task process {reason}"
-        self._kill_later(process, 0.0)
+        self._fleet.kill(process)
 
-    def _kill_later(self, process: TaskProcess, grace_s: float) -> None:
-        process.timers += [
-            self._loop.call_later(grace_s, self._launcher.kill, process.number),
-            self._loop.call_later(grace_s + _ABANDON_S, self.exited, process.number, "cannot be killed"),
-        ]
-
-    def _task_ended(self, process: TaskProcess, running: Running, ended: TaskEnded) -> None:
+    def _task_ended(self, process: TaskProcess, head: Assigned, ended: TaskEnded) -> None:
         if ended.state not in _END_STATES:
             raise PeerError(f"a task that ended {ended.state.value}")
         if process.end_reason:
             # It was told to end and its task has gone on to the end all the same. It finishes when it is dead.
-            self._launcher.kill(process.number)
+            self._fleet.kill(process)
             return
-        self._release(process, running)
-        if not process.is_ending:
-            is_worn = process.task_count == self._settings.max_tasks_per_process
-            if is_worn or ended.has_left_processes or not process.capture.is_whole:
-                self._retire(process, _RETIRE_S)
-                self.warm(self._warm_count)
-            else:
-                self._became_idle(process)
+        process.capture.end(is_more=ended.is_last)
+        if head.timeout is not None:
+            head.timeout.cancel()
+        attempt = head.job.attempt
+        del self._jobs[attempt]
+        is_spent = ended.is_last and not process.is_ending
+        if is_spent:
+            self._wait(process.recall())
+        process.ended()
         value = Value(ended.value, size_bytes=len(ended.value))
-        attempt = running.job.attempt
         self._events.finished(
             Finished(attempt, ended.state, value, ended.limit, ended.reason, ended.started_at, ended.ended_at)
         )
+        if is_spent:
+            del self._busy[process.number]
+            self._fleet.replace(process)
+        else:
+            self._release(process)
+        self._place()
 
-    def _release(self, process: TaskProcess, running: Running) -> None:
-        """The task is over: hand on its last output, and part it from its process."""
-        process.capture.end()
-        process.running = None
-        del self._busy[running.job.attempt]
-        if running.timeout is not None:
-            running.timeout.cancel()
+    def _refuse(self, assigned: Assigned, reason: str) -> None:
+        """Fail a job that has not begun, once this call is over."""
+        self._loop.call_soon(self._finish, assigned, reason)
 
-    def _fail(self, running: Running, reason: str) -> None:
-        self._events.finished(
-            Finished(running.job.attempt, State.FAILED, Value(), None, reason, running.wall_started_at, time.time())
-        )
+    def _finish(self, assigned: Assigned, reason: str) -> None:
+        """A job failed with its process."""
+        attempt = assigned.job.attempt
+        if self._jobs.pop(attempt, None) is None:
+            return
+        if assigned.timeout is not None:
+            assigned.timeout.cancel()
+        now = time.time()
+        started_at = assigned.wall_started_at or now
+        self._events.finished(Finished(attempt, State.FAILED, Value(), None, reason, started_at, now))
 
 
 def _why(end: str) -> str:

@@ -1,7 +1,7 @@
 """A task process's line to its node: the tasks it is given, what it reports, and what its tasks ask.
 
-Between tasks the process reads the job socket itself. What concerns a running task comes over the answer socket, which
-a thread reads; it is started by the first task that asks for something or wants to be told of a stop, so that a plain
+Between tasks the process reads the job queue itself. What concerns a running task comes over the talk socket, which a
+thread reads; it is started by the first task that asks for something or wants to be told of a stop, so that a plain
 task runs in a process with one thread, and may fork.
 
 Invariants:
@@ -11,6 +11,7 @@ Invariants:
 """
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from meshflow.core.requests import Request as StoreRequest
 from meshflow.errors import RequestFailed, StoreUnavailable
 from meshflow.models import payload
 from meshflow.models.signal import Request, Response
+from meshflow.runtime import job_queue
 from meshflow.runtime.pipes import (
     READ_BYTES,
     Answered,
@@ -35,6 +37,7 @@ from meshflow.runtime.pipes import (
     StoreAsked,
     TaskEnded,
     pack,
+    unpack_job,
 )
 
 _MAX_FRAME_BYTES = 2**32 - 1
@@ -56,9 +59,9 @@ class _Call:
 class NodeLink:
     """Both sockets of a task process."""
 
-    def __init__(self, jobs: socket.socket, answers: socket.socket) -> None:
+    def __init__(self, jobs: socket.socket, talk: socket.socket) -> None:
         self._jobs = jobs
-        self._answers = answers
+        self._talk = talk
         self._pid = os.getpid()
         self._lock = threading.Lock()
         """Guards all below: what a task's threads and the reader share."""
@@ -68,22 +71,29 @@ class NodeLink:
         self._reader: threading.Thread | None = None
         self._stop_reader = -1
         self._stop_writer = -1
-        self._stopped_number = 0
+        self._is_stopping = False
+        """Whether the running task was told to stop."""
+        self._stops: dict[int, None] = {}
+        """Numbers of tasks that are to stop and have not begun."""
 
     def tasks(self) -> Iterator[RunTask]:
         """What the node gives to run, one after the other; ends when the node has nothing more for this process."""
-        reader = FrameReader(_MAX_FRAME_BYTES)
-        while data := self._jobs.recv(READ_BYTES):
-            for frame in reader.feed(data):
-                assert isinstance(frame, RunTask), frame
-                self._begin(frame.number)
-                yield frame
+        while (packet := job_queue.take(self._jobs)) is not None:
+            frame = unpack_job(packet)
+            self._begin(frame.number)
+            yield frame
 
     def end(self, ended: TaskEnded) -> None:
         """Tell the node how the task ended, after which nothing can be asked for it."""
         with self._lock:
             self._number = 0
-            self._jobs.sendall(pack(ended))
+            self._talk.sendall(pack(ended))
+
+    def wait_for_hang_up(self) -> None:
+        """Take no more tasks; returns when the node has closed the connection."""
+        poll = select.poll()
+        poll.register(self._talk, 0)  # A hang-up is always told.
+        poll.poll()
 
     def ask(self, number: int, make: type[Signalled] | type[StoreAsked], *fields: object) -> StoreAnswers:
         """Ask on behalf of task `number`, and wait for the answer.
@@ -96,7 +106,7 @@ class NodeLink:
             self._call_count += 1
             number_of_call = self._call_count
             call = self._calls[number_of_call] = _Call()
-            self._jobs.sendall(pack(make(number, number_of_call, *fields)))  # type: ignore[arg-type]
+            self._talk.sendall(pack(make(number, number_of_call, *fields)))  # type: ignore[arg-type]
         call.is_answered.wait()
         if call.answers is None:
             raise RequestFailed("there will be no answer: the task or its node ended in the meantime")
@@ -128,9 +138,18 @@ class NodeLink:
             for call in self._calls.values():
                 call.is_answered.set()
             self._calls.clear()
-            if self._stopped_number:
+            if self._is_stopping:
                 os.read(self._stop_reader, 1)
-                self._stopped_number = 0
+                self._is_stopping = False
+            if self._stops:
+                if number in self._stops:
+                    self._stop()
+                self._stops = {each: None for each in self._stops if each > number}
+
+    def _stop(self) -> None:
+        if not self._is_stopping:
+            self._is_stopping = True
+            os.write(self._stop_writer, b"!")
 
     def _start_reader(self) -> None:
         if self._reader is None:
@@ -141,7 +160,7 @@ class NodeLink:
     def _read_answers(self) -> None:
         reader = FrameReader(_MAX_FRAME_BYTES)
         with suppress(OSError):
-            while data := self._answers.recv(READ_BYTES):
+            while data := self._talk.recv(READ_BYTES):
                 for frame in reader.feed(data):
                     with self._lock:
                         self._hear(frame)
@@ -157,9 +176,10 @@ class NodeLink:
                     call.answers = wire.decode(StoreAnswers, answers)
                     call.is_answered.set()
             case StopAsked(number=number):
-                if number == self._number and not self._stopped_number:
-                    self._stopped_number = number
-                    os.write(self._stop_writer, b"!")
+                if number == self._number:
+                    self._stop()
+                elif number > self._number:
+                    self._stops[number] = None
             case _:
                 raise AssertionError(f"a node does not say {frame!r} here")
 

@@ -9,7 +9,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from meshflow.core.effects import AnswerTask, Ask, Effect, Emit, Forget, Kill, Send, SendTo, Start, TellStopping
+from meshflow.core.effects import (
+    AnswerTask,
+    Ask,
+    Effect,
+    Emit,
+    Forget,
+    Kill,
+    Recall,
+    Resize,
+    Send,
+    SendTo,
+    Start,
+    TellStopping,
+)
 from meshflow.core.events import MemberJoined, MemberUpdated
 from meshflow.core.messages import Attempt, Finished, Input, Job
 from meshflow.core.node import Node
@@ -27,7 +40,8 @@ from meshflow.core.requests import (
 )
 from meshflow.ids import RunId, workflow_of
 from meshflow.runtime.event_log import log_event, log_problem
-from meshflow.runtime.executor import Executor, ExecutorSettings
+from meshflow.runtime.executor import Executor
+from meshflow.runtime.fleet import ExecutorSettings
 from meshflow.runtime.storage import Storage
 from meshflow.runtime.transport.node import Transport
 
@@ -75,6 +89,7 @@ class NodeLoop:
         self._loop.add_reader(self.transport.fileno(), self._receive)
         now = self._now()
         self._perform(self.node.start(seeds, now))
+        self._executor.resize(slots)
         self._executor.warm(slots)
         self._turn()
 
@@ -163,6 +178,10 @@ class NodeLoop:
                     self._ask(token, requests)
                 case Start(job=job, codes=codes):
                     self._start(job, codes)
+                case Resize(slots=slots):
+                    self._executor.resize(slots)
+                case Recall(attempts=attempts):
+                    self._recall(attempts)
                 case Kill():
                     self._kill(effect)
                 case TellStopping(attempt=attempt):
@@ -217,6 +236,14 @@ class NodeLoop:
 
         self._fetching[job.attempt] = None
         self._storage.ask([GetBlob(workflow_of(job.attempt.run), key) for key in keys], reply)
+
+    def _recall(self, attempts: Sequence[Attempt]) -> None:
+        returned = [attempt for attempt in attempts if attempt in self._fetching]
+        for attempt in returned:
+            del self._fetching[attempt]
+        for attempt in (*returned, *self._executor.recall(attempts)):
+            self.node.task_returned(attempt)
+        self._wake()
 
     def _kill(self, effect: Kill) -> None:
         if effect.attempt in self._fetching:

@@ -9,9 +9,9 @@ class Endpoints(NamedTuple):
     """The descriptors of a task process, which come with the order to fork it."""
 
     jobs: int
-    """Its end of the job socket."""
-    answers: int
-    """Its end of the answer socket."""
+    """Its end of the job queue."""
+    talk: int
+    """Its end of the socket over which both speak."""
     stdout: int
     stderr: int
 

@@ -1,9 +1,10 @@
 """Frames: what a node and a task process say to each other.
 
-Two stream sockets join them, so that a task process needs no second thread to hear its node:
+Two sockets join them, so that a task process needs no second thread to hear its node:
 
-- the *job* socket carries `RunTask` to the process, which reads it only between tasks, and all that the process says;
-- the *answer* socket carries `Answered` and `StopAsked`, which matter only to a task that is running.
+- the job queue (`job_queue.py`) carries `RunTask` to the process, one to a packet, which it reads only between tasks;
+- the *talk* socket carries all that the process says, and to it `Answered` and `StopAsked`, which matter only to a task
+  that is running.
 
 A frame is a msgpack array, the number of its kind and the array of its fields. User data is opaque in it. The process
 runs other people's code, which may write into any of its descriptors, so the node takes nothing from it on trust: what
@@ -56,7 +57,7 @@ class StopAsked:
 
 @dataclass(frozen=True, slots=True)
 class TaskEnded:
-    """A task has ended, and what it printed is in the pipes."""
+    """A task has ended; what it printed was read before, or is in the pipes."""
 
     number: int
     state: State
@@ -66,8 +67,9 @@ class TaskEnded:
     started_at: float
     ended_at: float
     """Wall clock."""
-    has_left_processes: bool
-    """Whether something that it started still runs."""
+    is_last: bool
+    """Whether the process takes no further task, because something that this one started still runs or prints, or
+    because it took away the pipes for what is printed. If not, all that was printed has been read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,13 @@ def pack(frame: Frame) -> bytes:
     # Lone surrogates (of a file name in an error message) have no place in UTF-8: they are spelled out.
     packed: bytes = msgpack.packb((number, _CODECS[number].encode(frame)), unicode_errors="backslashreplace")
     return packed
+
+
+def unpack_job(packet: bytes) -> RunTask:
+    """The frame in a packet of the job queue, which the node has made."""
+    frame = _frame(msgpack.unpackb(packet, strict_map_key=True))
+    assert isinstance(frame, RunTask), frame
+    return frame
 
 
 class FrameReader:

@@ -4,9 +4,12 @@ Linux has all of it. Elsewhere `hear_of_parents_end` and `adopt_orphans` do noth
 so that what a killed task had started in the background may stay.
 """
 
+import fcntl
 import os
 import signal
+import struct
 import sys
+import termios
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +19,8 @@ _IS_LINUX = sys.platform == "linux"
 # From <linux/prctl.h>; the standard library has no binding.
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+
+_INT = struct.Struct("i")
 
 _OOM_SCORE = "500"
 """Of 1000: when memory runs out, the kernel should end a task and not the node."""
@@ -40,6 +45,16 @@ def offer_to_oom_killer() -> None:
     """Make this process and what it starts the first choice when the kernel has to end something for want of memory."""
     with suppress(OSError):  # Not Linux, or a sandbox that forbids it: then the kernel's own choice stands.
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+
+
+def unread_bytes(fileno: int) -> int:
+    """How much is in a pipe; either of its ends will do.
+
+    Raises:
+        OSError: the descriptor is closed, or of something else.
+    """
+    count: int = _INT.unpack(fcntl.ioctl(fileno, termios.FIONREAD, bytes(_INT.size)))[0]
+    return count
 
 
 def has_children() -> bool:

@@ -23,10 +23,10 @@ from meshflow.core.member import Member
 from meshflow.core.membership_settings import PRESETS
 from meshflow.core.node import Node, NodeSettings
 from meshflow.core.requests import ListNodes, RegisterNode, Request
-from meshflow.core.worker import WorkerSettings
+from meshflow.core.worker_settings import WorkerSettings
 from meshflow.ids import NodeId, new_node_id
 from meshflow.runtime.address import parse_address, resolve
-from meshflow.runtime.executor import ExecutorSettings
+from meshflow.runtime.fleet import ExecutorSettings
 from meshflow.runtime.folder import RuntimeFolder, find_key, runtime_folder, state_folder, state_path
 from meshflow.runtime.loop import NodeLoop
 from meshflow.runtime.storage import Storage
@@ -161,7 +161,8 @@ def _stored_addresses(options: NodeOptions) -> list[str]:
     try:
         ask: list[Request] = [ListNodes(time.time() - _SEEN_WITHIN_S)]
         (nodes,) = store.perform(ask)
-        return [node.address for node in nodes if isinstance(node, RegisterNode)] if isinstance(nodes, tuple) else []
+        listed = nodes if isinstance(nodes, tuple) else ()
+        return [node.address for node in listed if isinstance(node, RegisterNode) and node.address]
     finally:
         store.close()
 

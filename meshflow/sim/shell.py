@@ -14,6 +14,8 @@ from meshflow.core.effects import (
     Emit,
     Forget,
     Kill,
+    Recall,
+    Resize,
     Send,
     SendTo,
     Start,
@@ -135,6 +137,10 @@ class Shell:
                     self._commits.ask(effect)
                 case Start(job=job, codes=codes):
                     self._tasks.start(job, codes[job.payload])
+                case Resize(slots=slots):
+                    self._tasks.resize(slots)
+                case Recall(attempts=attempts):
+                    self._tasks.recall(attempts)
                 case Kill(attempt=attempt, reason=reason):
                     self._tasks.kill(attempt, reason)
                 case AnswerTask():

@@ -3,7 +3,7 @@
 Processes go on while their node is paused, as real ones do; what they say waits for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from meshflow.core.effects import AnswerTask
@@ -55,14 +55,37 @@ class Tasks:
         self._life = life
         self._core = core
         self._heard = heard
+        self._slots = core.membership.me.slots
         self._processes: dict[Attempt, _Process] = {}
+        self._waiting: dict[Attempt, tuple[Job, bytes]] = {}
 
     def __len__(self) -> int:
-        return len(self._processes)
+        return len(self._processes) + len(self._waiting)
+
+    def resize(self, slots: int) -> None:
+        """Run so many at a time from now on."""
+        self._slots = slots
+        self._fill()
 
     def start(self, job: Job, code: bytes) -> None:
-        """Run a job."""
+        """Run a job when there is a slot for it."""
         assert job.attempt not in self._processes, f"{job.attempt} is running here already"
+        assert job.attempt not in self._waiting, f"{job.attempt} is waiting here already"
+        self._waiting[job.attempt] = (job, code)
+        self._fill()
+
+    def recall(self, attempts: Sequence[Attempt]) -> None:
+        """Take back what has not begun."""
+        for attempt in attempts:
+            if self._waiting.pop(attempt, None) is not None:
+                self._core.task_returned(attempt)
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._processes) < self._slots:
+            attempt = next(iter(self._waiting))
+            self._begin(*self._waiting.pop(attempt))
+
+    def _begin(self, job: Job, code: bytes) -> None:
         program = Program.decode(code)
         inputs = tuple(item.task for item in job.inputs)
         now = self._world.clock.now
@@ -78,6 +101,10 @@ class Tasks:
         """End the attempt's process."""
         if attempt in self._processes:
             self._later(_KILL_S, self._processes[attempt], lambda process: self._end(process, reason))
+        elif attempt in self._waiting:
+            del self._waiting[attempt]
+            now = self._world.clock.now
+            self._core.task_finished(Finished(attempt, State.FAILED, Value(), None, reason, now, now), now)
 
     def answer(self, answer: AnswerTask) -> None:
         """The signal that the process waits for is answered."""
@@ -94,6 +121,7 @@ class Tasks:
     def end_all(self) -> None:
         """The node is killed, and its processes with it."""
         self._processes.clear()
+        self._waiting.clear()
 
     def _later(self, seconds: float, process: _Process, action: Callable[[_Process], None]) -> None:
         def act() -> None:
@@ -124,4 +152,5 @@ class Tasks:
         execution.ended_at, execution.state = now, state
         value = Value(execution.result) if state is State.COMPLETED else Value()
         self._core.task_finished(Finished(attempt, state, value, program.limit, reason, execution.started_at, now), now)
+        self._fill()
         self._heard()

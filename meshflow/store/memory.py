@@ -125,7 +125,8 @@ class MemoryStore:
                 self._nodes[node] = request
                 return True
             case ForgetNode(node):
-                self._nodes.pop(node, None)
+                if node in self._nodes:
+                    self._nodes[node] = replace(self._nodes[node], address="")
                 return True
             case ListNodes(since):
                 return tuple(self._nodes[node] for node in sorted(self._nodes) if self._nodes[node].seen_at >= since)

@@ -45,7 +45,7 @@ from meshflow.ids import RunId
 from meshflow.store.document import new_section
 from meshflow.store.mongo_requests import MongoRequests
 from meshflow.store.mongo_table import TOUCH, Form
-from meshflow.store.mongo_url import database_of, options_of, store_name
+from meshflow.store.mongo_url import database_of, options_of, shown
 from meshflow.store.values import Refusal
 
 _OPTIONS: dict[str, Any] = {
@@ -86,7 +86,7 @@ class MongoStore:
     """
 
     def __init__(self, url: str, *, database: str | None = None, **options: Any) -> None:
-        self._name = store_name(url, database)
+        self._name = shown(url, database)
         given = options_of(url)
         defaults = {name: value for name, value in _OPTIONS.items() if name.lower() not in given}
         try:

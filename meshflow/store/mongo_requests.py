@@ -115,15 +115,15 @@ class MongoRequests:
                 return self._remove_document(run)
             case ReadOutput():
                 return self._read_output(request)
-            case RegisterNode(node, address, seen_at):
-                self._nodes.put({"_id": node, "address": address, "seen_at": seen_at})
+            case RegisterNode(node, address, seen_at, name):
+                self._nodes.put({"_id": node, "address": address, "seen_at": seen_at, "name": spelled_out(name)})
                 return True
             case ForgetNode(node):
-                self._nodes.remove({"_id": node})
+                self._nodes.change({"_id": node}, {"$set": {"address": ""}})
                 return True
             case ListNodes(since):
                 found = self._nodes.find({"seen_at": {"$gte": since}}, [("_id", 1)])
-                return tuple(RegisterNode(NodeId(form["_id"]), form["address"], form["seen_at"]) for form in found)
+                return tuple(_node_of(form) for form in found)
             case RemoveRun(run):
                 return self._remove(run)
             case Append() | WriteOutput():
@@ -308,6 +308,10 @@ class MongoRequests:
         if data is None:
             raise StoreError(f"the file {form['file']} of {form['_id']} is missing; was it removed by another program?")
         return data
+
+
+def _node_of(form: Form) -> RegisterNode:
+    return RegisterNode(NodeId(form["_id"]), form["address"], form["seen_at"], form.get("name", ""))
 
 
 def _ids_of(run: RunId) -> Form:

@@ -1,10 +1,12 @@
 """MongoDB URLs, read without their secrets. Whether a URL is right is for pymongo to say; this only takes it apart."""
 
+import re
 import socket
 
 DEFAULT_DATABASE = "meshflow"
 _DEFAULT_PORT = ":27017"
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:\d*)?")
 
 
 def store_name(url: str, database: str | None = None) -> str:
@@ -21,6 +23,17 @@ def store_name(url: str, database: str | None = None) -> str:
             if name == loopback or name.startswith(loopback + ":"):
                 names[index] = here + name.removeprefix(loopback)
     return f"{scheme}://{','.join(sorted(names))}/{database or named or DEFAULT_DATABASE}"
+
+
+def shown(url: str, database: str | None = None) -> str:
+    """A MongoDB URL as its user wrote it, for messages: without user, password and options, of which some are secret.
+
+    Unlike `store_name` it keeps hosts as they are and in their order, so that who reads it knows them again. What
+    stands where a port should may be a password, if the host was forgotten, and is left out.
+    """
+    scheme, hosts, named, _ = _parts(url)
+    names = [host if _HOST.fullmatch(host) else f"{host.partition(':')[0]}:..." for host in hosts.split(",")]
+    return f"{scheme}://{','.join(names)}/{database or named or DEFAULT_DATABASE}"
 
 
 def database_of(url: str) -> str:

@@ -201,14 +201,15 @@ class _Session:
                 return self._documents.remove(run)
             case ReadOutput():
                 return self._read_output(request)
-            case RegisterNode(node, address, seen_at):
-                return self._register(node, address, seen_at)
+            case RegisterNode():
+                return self._register(request)
             case ForgetNode(node):
-                self._change("DELETE FROM nodes WHERE node = ?", node)
+                self._change("UPDATE nodes SET address = '' WHERE node = ?", node)
                 return True
             case ListNodes(since):
-                rows = self._select("SELECT node, address, seen_at FROM nodes WHERE seen_at >= ? ORDER BY node", since)
-                return tuple(RegisterNode(NodeId(node), address, seen_at) for node, address, seen_at in rows)
+                columns = "node, address, seen_at, name"
+                rows = self._select(f"SELECT {columns} FROM nodes WHERE seen_at >= ? ORDER BY node", since)
+                return tuple(RegisterNode(NodeId(node), *more) for node, *more in rows)
             case RemoveRun(run):
                 return self._remove(run)
             case _:
@@ -330,11 +331,11 @@ class _Session:
         )
         return tuple(sorted((WriteOutput(*row) for row in rows), key=order_of_output))
 
-    def _register(self, node: NodeId, address: str, seen_at: float) -> bool:
+    def _register(self, entry: RegisterNode) -> bool:
         return self._change(
-            "INSERT INTO nodes VALUES (?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET address = excluded.address, seen_at = excluded.seen_at",
-            *(node, address, seen_at),
+            "INSERT INTO nodes (node, address, seen_at, name) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET address = excluded.address, seen_at = excluded.seen_at, name = excluded.name",
+            *(entry.node, entry.address, entry.seen_at, spelled_out(entry.name)),
         )
 
 

@@ -44,6 +44,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " PRIMARY KEY (run, task, attempt, stream, offset))",
         "CREATE TABLE nodes (node TEXT PRIMARY KEY, address TEXT NOT NULL, seen_at REAL NOT NULL) WITHOUT ROWID",
     ),
+    ("ALTER TABLE nodes ADD COLUMN name TEXT NOT NULL DEFAULT ''",),
 )
 """Statements that lead from each version of the schema to the next. A released migration is never edited."""
 

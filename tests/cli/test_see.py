@@ -85,6 +85,26 @@ def test_logs_as_json(run: Run) -> None:
     assert line["at"] == "1970-01-01T00:01:44.000Z"
 
 
+def test_that_nothing_was_printed_is_said_to_the_person_and_not_to_the_program_that_reads(run: Run) -> None:
+    result = run("logs", "bash")
+    assert (result.stdout, result.stderr) == ("", f"nothing was printed so far by run {OPEN.run} of 'bash'\n")
+    assert run("logs", "simple", "-t", "put").stderr == f"nothing was printed by task 'put' in run {RUN} of 'simple'\n"
+    assert run("logs", "simple", "-t", "put", "--attempt", "3").stderr.startswith(
+        "nothing was printed by attempt 3 of task 'put' in run"
+    )
+    assert run("logs", "simple").stderr == ""
+    assert run("logs", "bash", "-o", "json").stderr == ""
+
+
+def test_logs_of_a_run_that_failed_without_a_word_say_why_it_did(run: Run, mesh: FakeMesh) -> None:
+    reason = "task 'a' failed: ValueError: no\nTraceback:\n  ..."
+    mesh.store.perform([UpdateRun(OPEN.run, 1, State.FAILED, reason=reason, ended_at=201.0)])
+    assert run("logs", "bash").stderr == (
+        f"nothing was printed by run {OPEN.run} of 'bash', which failed: task 'a' failed: ValueError: no\n"
+        f"  more: meshflow status {OPEN.run}\n"
+    )
+
+
 def test_logs_can_be_followed_to_the_end(run: Run, mesh: FakeMesh) -> None:
     mesh.store.perform([printed("put", "first\n", attempt=2)])
     result = run("logs", RUN, "-f", "-o", "json")

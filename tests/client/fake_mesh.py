@@ -18,7 +18,7 @@ from meshflow.core.messages import (
     Watch,
     Watched,
 )
-from meshflow.ids import NodeId, RunId
+from meshflow.ids import NodeId, RunId, workflow_of
 from meshflow.mesh import Mesh
 from meshflow.runtime.transport.problems import NobodyThere, Unreachable
 from meshflow.store.base import Store
@@ -54,6 +54,7 @@ class FakeNode:
     is_silent: bool = False
     problem: Unreachable | None = None
     heard: list[Message] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
 
 
 class FakeLink:
@@ -100,7 +101,7 @@ class FakeMesh:
         }
         self.story: deque[Callable[[], None]] = deque()
         self.links: list[FakeLink] = []
-        self._watchers: dict[int, FakeLink] = {}
+        self._watchers: dict[int, tuple[FakeLink, Watch]] = {}
 
     @property
     def alice(self) -> FakeNode:
@@ -120,9 +121,10 @@ class FakeMesh:
         return link
 
     def push(self, news: Watched) -> None:
-        """Tell all who watch."""
-        for link in self._watchers.values():
-            if not link.is_closed:
+        """Tell all who watch, those who do not want the tasks only of the workflow run."""
+        is_of_tasks = news.batch is None or workflow_of(news.batch.run) != news.batch.run
+        for link, watch in self._watchers.values():
+            if not link.is_closed and (watch.with_tasks or not is_of_tasks):
                 link.inbox.append(news)
 
     def pass_time(self, seconds: float) -> None:
@@ -144,7 +146,7 @@ class FakeMesh:
                 except TooLargeForMesh:
                     return [StoreAnswers(number, (), ANSWERS_TOO_LARGE)]
             case Watch():
-                self._watchers[id(link)] = link
+                self._watchers[id(link)] = (link, message)
             case Drain(number=number):
                 node.member = replace(node.member, is_draining=True)
                 return [Draining(number)]
@@ -167,6 +169,7 @@ class FakeMesh:
             uptime_s=61.5,
             store_error=node.store_error,
             children=(11, 12),
+            names=node.names,
         )
 
 

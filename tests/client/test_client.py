@@ -9,7 +9,17 @@ from meshflow.client import Client
 from meshflow.config import Config
 from meshflow.core.messages import RunOpen, Watch, Watched
 from meshflow.core.records import Batch, RunRecord, State, Stop
-from meshflow.core.requests import Append, GetBlob, GetField, LoadRun, ReadOutput, Refused, Request, UpdateRun
+from meshflow.core.requests import (
+    Append,
+    GetBlob,
+    GetField,
+    LoadRun,
+    ReadOutput,
+    Refused,
+    RemoveRun,
+    Request,
+    UpdateRun,
+)
 from meshflow.errors import UsageError, WorkflowArgumentError, WorkflowNotFound
 from meshflow.ids import RunId
 from meshflow.models.submission import pack
@@ -168,6 +178,23 @@ def test_a_run_is_waited_for(mesh: FakeMesh, client: Client, is_pushed: bool) ->
     run = client.run(RUN)
     assert run.wait() is State.COMPLETED
     assert (run.state, run.record.done, run.record.total) == (State.COMPLETED, 2, 2)
+
+
+def test_who_waits_is_pushed_nothing_but_the_log_of_the_workflow_run(mesh: FakeMesh, client: Client) -> None:
+    mesh.store.perform([stored()])
+    told_live(mesh, is_pushed=True)
+    run = client.run(RUN)
+    run.wait()
+    assert [message for message in mesh.alice.heard if isinstance(message, Watch)] == [Watch(RUN, 30.0, False)]
+    assert (run.record.started_at, run.record.ended_at) == (101.0, 106.0)
+
+
+def test_who_waits_for_a_run_that_is_not_there_is_told(mesh: FakeMesh, client: Client) -> None:
+    mesh.store.perform([stored()])
+    run = client.run(RUN)
+    mesh.store.perform([RemoveRun(RUN)])
+    with pytest.raises(NotFound, match="removed"):
+        run.wait()
 
 
 def test_waiting_ends_with_the_time_given_and_the_run_goes_on(mesh: FakeMesh, client: Client) -> None:

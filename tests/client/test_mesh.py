@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from meshflow.core.member import Status
-from meshflow.core.messages import AskStatus, StoreAsk, Watched
+from meshflow.core.messages import AskStatus, StoreAsk, Watch, Watched
 from meshflow.core.requests import ListRuns, LoadRun
 from meshflow.errors import StoreUnavailable
 from meshflow.ids import NodeId, RunId
@@ -89,7 +89,7 @@ def test_a_store_that_does_not_answer_is_not_a_missing_mesh(mesh: FakeMesh) -> N
 
 def test_news_that_come_while_an_answer_is_awaited_are_kept(mesh: FakeMesh) -> None:
     connected = mesh.connect()
-    connected.watch(RUN, 10.0)
+    connected.hint(Watch(RUN, 10.0))
     mesh.push(Watched(None))
     connected.perform([LoadRun(RUN)])
     assert connected.news(0.0) == Watched(None)
@@ -98,7 +98,7 @@ def test_news_that_come_while_an_answer_is_awaited_are_kept(mesh: FakeMesh) -> N
 
 def test_news_are_awaited_for_the_time_given(mesh: FakeMesh) -> None:
     connected = mesh.connect()
-    connected.watch(RUN, 10.0)
+    connected.hint(Watch(RUN, 10.0))
     before = mesh.clock.now
     assert connected.news(0.5) is None
     assert mesh.clock.now - before == pytest.approx(0.5)
@@ -143,6 +143,13 @@ def test_a_node_that_joined_later_is_asked_about_once(mesh: FakeMesh) -> None:
     assert connected.node_name(late.id) == "carol"
     asked = [message for message in mesh.alice.heard if isinstance(message, AskStatus)]
     assert len(asked) == 2
+
+
+def test_a_node_that_is_gone_is_known_by_name_if_the_mesh_knows_it(mesh: FakeMesh) -> None:
+    mesh.alice.names = {"0123456789abcdef": "carol"}
+    connected = mesh.connect()
+    connected.connect()
+    assert connected.node_name(NodeId("0123456789abcdef")) == "carol"
 
 
 def test_after_close_the_next_call_finds_a_node_again(mesh: FakeMesh) -> None:

@@ -40,8 +40,7 @@ def dag(names: str, edges: str = "", *special: TaskSpec, name: str = "d") -> Dag
 
 def definition(spec: DagSpec) -> DagDefinition:
     """`spec` with made up code for each of its tasks."""
-    digests = [digest for each in spec.tasks for digest in (each.payload, *each.uses)]
-    return DagDefinition(spec, {digest: digest.encode() for digest in digests})
+    return DagDefinition(spec, {each.payload: each.payload.encode() for each in spec.tasks})
 
 
 def workflow(autostart: str = "d", others: str = "", **fields: Any) -> WorkflowSpec:

@@ -10,7 +10,7 @@ from meshflow.core.membership_settings import MembershipSettings
 from meshflow.core.messages import Gossip, Message, News
 from meshflow.core.node import Node, NodeSettings
 from meshflow.core.requests import CreateRun
-from meshflow.core.worker import WorkerSettings
+from meshflow.core.worker_settings import WorkerSettings
 from meshflow.ids import NodeId
 from meshflow.store.memory import MemoryStore
 from tests.core.builders import ME, dag, member, workflow_record

@@ -105,6 +105,22 @@ def test_a_run_that_nobody_serves_waits(fields: dict[str, object]) -> None:
     assert claims(member(ME, **fields)).consider(workflow_record(), CLIENT, 0.0) == []
 
 
+def test_a_young_node_takes_over_from_an_owner_that_it_has_heard_of_and_seen_go() -> None:
+    """It may only not have heard yet of an owner that it never saw."""
+    made = claims()
+    driven = workflow_record(owner=DEAD, epoch=1)
+    assert made.consider(driven, None, now=0.9) == []
+    made.node_gone(DEAD, now=0.9)
+    assert made.consider(driven, None, now=0.9) == reading()
+
+
+def test_an_owner_that_went_and_came_back_is_left_in_peace() -> None:
+    made = claims()
+    made.node_gone(ANN, now=0.5)
+    made.set_members(ALL)
+    assert made.consider(workflow_record(owner=ANN, epoch=1), None, now=0.6) == []
+
+
 def test_a_run_that_nobody_serves_is_ended_by_any_member_once_it_was_stopped() -> None:
     stopped = workflow_record(stop=Stop.CANCEL, stop_reason="not wanted any more")
 

@@ -31,22 +31,22 @@ def test_the_tasks_without_parents_are_queued_first() -> None:
 
 
 def test_a_job_has_all_that_is_needed_to_run_it_and_its_start_is_logged() -> None:
-    driven = DrivenDag(dag("a b", "a>b:slot", task("b", queue="gpu", timeout_s=5.0, uses=("lib",))), ended(0))
+    driven = DrivenDag(dag("a b", "a>b:slot", task("b", queue="gpu", timeout_s=5.0)), ended(0))
     driven.begin()
     job = driven.owner.hand_out(1, ANN, 0.0)
     inputs = (Input("a", "slot", Value(b"0")),)
-    assert job == Job(attempt(1), "b", "w", "gpu", "code of b", ("lib",), inputs, None, 5.0)
+    assert job == Job(attempt(1), "b", "w", "gpu", "code of b", inputs, None, 5.0)
     assert driven.write().entries == [TaskStarted(1, 1, 1, ANN)]
-    assert [driven.owner.code("code of b"), driven.owner.code("lib")] == [b"code of b", b"lib"]
+    assert driven.owner.code("code of b") == b"code of b"
 
 
 def test_a_task_that_may_start_only_once_leaves_when_its_start_is_in_the_log() -> None:
-    driven = DrivenDag(dag("a", "", task("a", at_most_once=True, uses=("lib",))))
+    driven = DrivenDag(dag("a", "", task("a", at_most_once=True)))
     assert driven.owner.hand_out(0, ANN, 0.0) is None
     written = driven.write()
     assert TaskStarted(0, 1, 1, ANN) in written.entries
-    job = Job(attempt(0), "a", "w", "task", "code of a", ("lib",), (), None, None)
-    assert written.released == [Send(ANN, Work((job,), {"code of a": b"code of a", "lib": b"lib"}, 0))]
+    job = Job(attempt(0), "a", "w", "task", "code of a", (), None, None)
+    assert written.released == [Send(ANN, Work((job,), {"code of a": b"code of a"}, 0))]
 
 
 def test_no_more_jobs_may_leave_when_the_store_is_far_behind() -> None:

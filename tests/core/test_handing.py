@@ -37,8 +37,8 @@ def works(effects: list[Effect]) -> list[tuple[list[str], list[str], int]]:
 
 
 def test_jobs_go_together_with_code_that_was_not_sent_before() -> None:
-    handing = Handing(dag("a b c", "", task("b", payload="code of a", uses=("lib",))))
-    assert works(handing.hand(granted=2)) == [(["a", "b"], ["code of a", "lib"], 1)]
+    handing = Handing(dag("a b c", "", task("b", payload="code of a")))
+    assert works(handing.hand(granted=2)) == [(["a", "b"], ["code of a"], 1)]
     assert handing.agenda.take() == (RUN,)
     assert works(handing.hand(granted=3)) == [(["c"], ["code of c"], 0)]
 
@@ -59,7 +59,7 @@ def test_large_jobs_go_in_several_messages() -> None:
 def test_a_job_that_is_larger_than_a_message_should_be_goes_alone() -> None:
     handing = Handing(dag("a b c", "a>b"))
     handing.queued()
-    handing.fold.apply(ended(0, value=Value(bytes(30 * 1024 * 1024))))
+    handing.fold.apply(ended(0, value=Value(bytes(20 * 1024 * 1024))))
     handing.owner._push((2, 1))
     handing.dispatcher.set_members([])
     handing.dispatcher.set_members([member(ANN)])

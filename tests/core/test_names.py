@@ -1,7 +1,8 @@
 """Names of nodes, kept for those that are gone."""
 
 from meshflow.core.member import Member
-from meshflow.core.names import remember
+from meshflow.core.names import recall, remember
+from meshflow.core.requests import RegisterNode
 from meshflow.ids import NodeId
 
 
@@ -28,3 +29,20 @@ def test_names_of_nodes_long_gone_are_dropped_oldest_first() -> None:
     assert len(names) == 257
     assert next(iter(names.values())) == "n743"
     assert names[member(999).id] == "n999"
+
+
+def test_names_from_the_store_do_not_replace_those_of_members_and_are_dropped_first() -> None:
+    names = {member(1).id: "now"}
+
+    recall(names, [RegisterNode(member(1).id, "", 2.0, "before"), RegisterNode(member(2).id, "", 1.0, "gone")])
+    recall(names, [RegisterNode(member(3).id, "", 0.5)])
+
+    assert list(names.items()) == [(member(2).id, "gone"), (member(1).id, "now")]
+
+
+def test_no_more_names_come_from_the_store_than_are_kept() -> None:
+    names: dict[NodeId, str] = {}
+
+    recall(names, [RegisterNode(member(number).id, "", float(number), f"n{number}") for number in range(1000)])
+
+    assert (len(names), names.get(member(999).id), names.get(member(743).id)) == (256, "n999", None)

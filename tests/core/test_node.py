@@ -37,7 +37,7 @@ from meshflow.core.messages import (
     Watched,
     Work,
 )
-from meshflow.core.records import Batch, Noted, State
+from meshflow.core.records import State
 from meshflow.core.requests import AskStop, CreateRun, ForgetNode, ListNodes, LoadRun, RegisterNode, WriteOutput
 from meshflow.ids import NodeId, RunId
 from tests.core.builders import ANN, BOB, ME, RUN, WF, attempt, dag_record, finished, member
@@ -176,7 +176,7 @@ def test_a_node_registers_now_and_then_but_not_before_the_last_time_was_answered
     noding.settle()
     assert registered(9.9) == []
     assert noding.node.deadline() <= 10.0
-    assert registered(10.0) == [RegisterNode(ME, "sim://me", 10.0 + WALL_OFFSET_S)]
+    assert registered(10.0) == [RegisterNode(ME, "sim://me", 10.0 + WALL_OFFSET_S, "me's")]
     assert registered(20.0) == []
 
 
@@ -187,6 +187,25 @@ def test_nodes_that_the_store_lists_and_that_are_no_members_are_contacted() -> N
     noding.answer(10.0)
     noding.do(noding.node.flush(10.1))
     assert "sim://ann" in [effect.address for effect in noding.others if isinstance(effect, SendTo)]
+
+
+def test_a_node_that_has_left_is_not_contacted() -> None:
+    noding = Noding()
+    noding.store.perform([RegisterNode(ANN, "sim://ann", WALL_OFFSET_S), ForgetNode(ANN)])
+    noding.do(noding.node.flush(10.0))
+    noding.answer(10.0)
+    noding.do(noding.node.flush(10.1))
+    assert [effect for effect in noding.others if isinstance(effect, SendTo)] == []
+
+
+def test_nodes_that_are_gone_keep_the_names_that_the_store_has_of_them() -> None:
+    """A node that starts after all others were killed would know the nodes of earlier attempts by ids only."""
+    noding = Noding(member(BOB))
+    noding.store.perform([RegisterNode(ANN, "sim://ann", WALL_OFFSET_S - 3 * 86400, "lab1")])
+    noding.store.perform([RegisterNode(BOB, "sim://bob", WALL_OFFSET_S, "an earlier name")])
+    noding.settle()
+    assert noding.node.status.names == {ANN: "lab1"}
+    assert [effect for effect in noding.others if isinstance(effect, SendTo)] == []
 
 
 def test_only_a_few_nodes_look_through_the_stores_list() -> None:
@@ -313,21 +332,6 @@ def test_a_client_is_answered_by_the_store_or_told_why_not() -> None:
     assert not noding.node.is_for_client(ask.token)
     assert noding.node.refused(ask.token, "disk full", 0.0) == []
     assert noding.node.answered(ask.token, [None], 0.0) == []
-
-
-def test_a_client_that_watches_is_shown_what_members_show_and_members_what_is_logged_here() -> None:
-    noding = driving()
-    noding.handle(CLIENT, Watch(WF, 60.0))
-    assert Watch(WF, 60.0) in noding.pop_sent(ANN)
-    batch = Batch(RUN, 9, "token", (Noted("hm"),))
-    noding.handle(ANN, Watched(batch))
-    noding.handle(ANN, Watched(None, (CHUNK,)))
-    noding.handle(ANN, Watched(None))
-    assert noding.pop_sent(CLIENT) == [Watched(batch), Watched(None, (CHUNK,))]
-    noding.node.task_finished(finished(attempt(0)), 0.1)
-    noding.settle(0.1)
-    shown = [message.batch for message in noding.pop_sent(CLIENT) if isinstance(message, Watched)]
-    assert [batch.run for batch in shown if batch is not None][:1] == [RUN]
 
 
 def test_the_status_says_what_a_node_does() -> None:

@@ -337,6 +337,26 @@ def test_a_stop_in_the_record_reaches_the_run_that_is_driven_here() -> None:
 # --- when and how much ---
 
 
+def test_runs_of_owners_that_are_gone_are_claimed_as_soon_as_a_node_is_no_longer_young() -> None:
+    """Not only with the next look after that: two seconds are long for a run that stands still."""
+    owning = Owning()
+    owning.submit(owner=NodeId("dead"), epoch=0)
+    owning.settle(0.2)
+    assert (owning.runs.runs, owning.runs.deadline()) == ((), 1.0)
+    owning.settle(1.0)
+    assert WF in owning.runs.runs
+
+
+def test_the_runs_of_an_owner_that_a_young_node_sees_die_are_claimed_at_once() -> None:
+    owning = Owning(members=(member(ME), member(BOB)))
+    owning.submit(owner=BOB, epoch=0)
+    owning.settle(0.2)
+    owning.runs.set_members([member(ME)])
+    owning.do(owning.runs.node_gone(BOB, 0.4), 0.4)
+    owning.settle(0.4)
+    assert WF in owning.runs.runs
+
+
 def test_all_is_settled_when_all_logs_are_written() -> None:
     owning = driving()
     assert owning.runs.is_settled

@@ -25,8 +25,8 @@ OTHER_RUN = RunId("other/d:1")
 
 def test_jobs_are_started_with_their_code_as_long_as_there_are_slots() -> None:
     working = Working(slots=2)
-    working.worker.work(ANN, Work((job(attempt(0), CODE, "lib"),), {CODE: b"1", "lib": b"2"}, 0), 0.0)
-    assert working.worker.flush(0.0)[0] == Start(job(attempt(0), CODE, "lib"), {CODE: b"1", "lib": b"2"})
+    working.worker.work(ANN, Work((job(attempt(0)),), {CODE: b"1"}, 0), 0.0)
+    assert working.worker.flush(0.0)[0] == Start(job(attempt(0)), {CODE: b"1"})
     assert begun(working.get(attempt(1), attempt(2))) == [1]
     assert [which for which, _, _ in working.worker.running] == [attempt(0), attempt(1)]
 

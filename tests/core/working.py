@@ -5,16 +5,17 @@ from typing import Any
 from meshflow.core.asks import Asks
 from meshflow.core.effects import Ask, Effect, Send, Start
 from meshflow.core.messages import Attempt, Demand, Job, Message, Report, Reports, Signal, Work
-from meshflow.core.worker import Worker, WorkerSettings
+from meshflow.core.worker import Worker
+from meshflow.core.worker_settings import WorkerSettings
 from meshflow.ids import NodeId
 from tests.core.builders import ANN, RUN, attempt, finished
 
 CODE = "digest"
 
 
-def job(of: Attempt, payload: str = CODE, *uses: str) -> Job:
+def job(of: Attempt, payload: str = CODE) -> Job:
     """The job for an attempt."""
-    return Job(of, f"task {of.task}", "w", "task", payload, uses, (), None)
+    return Job(of, f"task {of.task}", "w", "task", payload, (), None)
 
 
 def sent(effects: list[Effect], *kinds: type[Message]) -> list[Message]:
@@ -33,7 +34,7 @@ class Working:
 
     def __init__(self, **settings: Any) -> None:
         self.asks = Asks()
-        self.worker = Worker(WorkerSettings(**{"slots": 2} | settings), self.asks)
+        self.worker = Worker(WorkerSettings(**{"slots": 2, "ahead_s": 0.0} | settings), self.asks)
 
     def get(
         self, *attempts: Attempt, of: NodeId = ANN, now: float = 0.0, backlog: int = 0, codes: tuple[str, ...] = (CODE,)

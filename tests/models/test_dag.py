@@ -128,6 +128,22 @@ def test_without_validation_a_cycle_is_taken() -> None:
     assert drawn(Dag("x", schema={a: b, b: a})) == ("ab", ["a>b", "b>a"])
 
 
+@pytest.mark.parametrize("schema", [None, {a: b}])
+def test_what_was_taken_without_validation_is_refused_by_check(schema: Any) -> None:
+    dag = Dag("x", schema={a: b, b: a}) if schema is None else defined(schema)
+    dag.define({a: b, b: a}, validate=False)
+    with pytest.raises(InvalidGraph, match="cycle"):
+        dag.check()
+    dag.define({a: b})
+    dag.check()
+
+
+def test_a_copy_of_a_dag_is_checked_like_any_other() -> None:
+    copy = deepcopy(Dag("x", schema={a: b, b: a}))
+    with pytest.raises(InvalidGraph, match="cycle"):
+        copy.check()
+
+
 def test_a_dag_without_schema_is_undefined() -> None:
     with pytest.raises(DirectedAcyclicGraphUndefined, match="dag 'x': the schema is None"):
         Dag("x").define(None)

@@ -3,6 +3,7 @@
 import enum
 import math
 import threading
+import traceback
 from collections import OrderedDict, namedtuple
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -359,6 +360,22 @@ def test_what_cannot_be_pickled_is_named_and_nothing_is_stored(
     with pytest.raises(DataStoreValueError, match=r"'a.b'"):
         document.extend("a.b", [1, threading.Lock()])
     assert store.asked == []
+
+
+def test_the_traceback_of_what_cannot_be_stored_shows_the_call_and_nothing_of_pickle(
+    document: DataStoreDocument,
+) -> None:
+    """Most of what is below the user's line would otherwise be about how values are encoded."""
+    value = {"x": [{"y": [threading.Lock()]}]}
+    with pytest.raises(DataStoreValueError) as caught:
+        document.set("key", value)
+    lines = "".join(traceback.format_exception(caught.value)).splitlines()
+    assert [line.split(" in ")[-1] for line in lines if line.startswith("  File ")] == [
+        test_the_traceback_of_what_cannot_be_stored_shows_the_call_and_nothing_of_pickle.__name__,
+        "set",
+        "encode",
+    ]
+    assert "DataStoreValueError: the value for 'key.x.y' cannot be stored: lock cannot be pickled: " in lines[-1]
 
 
 def test_a_pickle_that_does_not_load_here_is_a_clear_error() -> None:

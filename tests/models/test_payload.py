@@ -257,6 +257,58 @@ def test_data_comes_back_with_aliases_default_and_history() -> None:
     assert (back("a")["x"], back("a").task_history, back["y"]()) == ({1, 2}, ["a"], 7)
 
 
+PLAIN = {"numbers": [1, -(2**70), 0.5, True, None], "bytes": (b"b", bytearray(b"a")), "text": {"ä"}, 4: {"in": {}}}
+
+
+def test_plain_data_comes_back_equal_and_cloudpickle_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloudpickle.Pickler, "dump", None)
+    shared = [1]
+    data = MultiTaskData(dataset=TaskData(PLAIN | {"one": shared, "two": shared}), aliases=["a"])
+    back = payload.loads(payload.dump_data(data))
+    assert back.default_dataset.data == data.default_dataset.data
+    assert back["one"] is back["two"]
+
+
+PROGRAM = """
+import enum, pickle, sys
+from meshflow.models import payload
+from meshflow.models.task_data import MultiTaskData, TaskData
+
+def double(x):
+    return 2 * x
+
+class Text(str):
+    pass
+
+class Table(dict):
+    pass
+
+class Mode(enum.IntEnum):
+    FAST = 1
+
+class Datasets(MultiTaskData):
+    def count(self):
+        return len(list(self))
+
+plain = TaskData({"x": 1})
+made = [payload.dump_data(Datasets(dataset=plain)), payload.dumps(double)]
+values = [double, Text, Text("x"), Text("x").join, Table(a=1), Mode.FAST, [({"k": [Text("y")]},)], {1: {Mode.FAST}}]
+for value in values:
+    made.append(payload.dump_data(MultiTaskData(dataset=TaskData({"fine": "x" * 10, "v": value}))))
+sys.stdout.buffer.write(pickle.dumps(made))
+"""
+
+
+def test_what_a_program_defines_goes_with_its_data_wherever_it_stands() -> None:
+    """It can be found by name where it is pickled, as `__main__`, but not where it is read."""
+    made = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True).stdout
+    read = "import pickle, sys; from meshflow.models.payload import loads; "
+    show = "print(*map(loads, pickle.loads(sys.stdin.buffer.read())), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", read + show], input=made, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(done.stdout.splitlines()) == len(pickle.loads(made)) == 10
+
+
 def test_an_object_of_a_class_of_a_script_comes_back_as_the_class_its_tasks_have(
     pack: Pack, script: ModuleType
 ) -> None:

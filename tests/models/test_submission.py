@@ -114,6 +114,17 @@ def test_a_task_that_cannot_be_pickled_is_named(load: Load) -> None:
         pack(workflow, max_bytes=10)
 
 
+def test_a_task_that_no_message_could_carry_is_refused_before_anything_starts(load: Load) -> None:
+    workflow = load(
+        "table = bytes(40_000_000)\ndef init(*_):\n    len(table)\n"
+        "d = Dag('d')\nd.define({BaseTask('large', callback_init=init): None})"
+    )
+    with pytest.raises(
+        PickleFailed, match=r"task 'large' cannot be pickled: it takes 400\d+ bytes, more than the limit"
+    ):
+        pack(workflow)
+
+
 def test_ten_thousand_tasks_are_packed_in_well_under_a_second(load: Load) -> None:
     workflow = load(
         "def work(data, store, signal, context):\n    data['x'] = 1\n"

@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from meshflow.runtime.executor import ExecutorSettings
+from meshflow.runtime.fleet import ExecutorSettings
 from tests.runtime.executor_bench import ExecutorBench
 
 

@@ -16,7 +16,8 @@ from meshflow.ids import RunId
 from meshflow.models import payload
 from meshflow.models.task import BaseTask
 from meshflow.models.task_data import MultiTaskData, TaskData
-from meshflow.runtime.executor import Executor, ExecutorSettings
+from meshflow.runtime.executor import Executor
+from meshflow.runtime.fleet import ExecutorSettings
 from meshflow.tasks.python_task import PythonTask
 
 PATIENCE_S = 20.0
@@ -95,7 +96,6 @@ class ExecutorBench:
             "flow",
             "task",
             digests[0],
-            uses=(),
             inputs=tuple(Input(name, slot, value_of(data)) for name, slot, data in inputs),
             initial=None if initial is None else Value(payload.dump_data(initial)),
             timeout_s=timeout_s,

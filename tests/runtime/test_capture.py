@@ -17,7 +17,7 @@ from meshflow.runtime.capture import CHUNK_BYTES, Capture
 def job(number: int) -> Job:
     """The attempt `number` of a task."""
     attempt = Attempt(RunId("0" * 24 + "/main:1"), 0, number, 1)
-    return Job(attempt, "work", "flow", "task", "digest", uses=(), inputs=(), initial=None)
+    return Job(attempt, "work", "flow", "task", "digest", inputs=(), initial=None)
 
 
 class Printer:
@@ -27,7 +27,7 @@ class Printer:
         self.loop = asyncio.new_event_loop()
         readers, self.writers = zip(os.pipe(), os.pipe(), strict=True)
         self.told: list[tuple[int, WriteOutput]] = []
-        self.capture = Capture(self.loop, *readers, max_bytes, self._tell)
+        self.capture = Capture(self.loop, *readers, max_bytes, lambda: None, self._tell)
         for writer in self.writers:
             os.set_blocking(writer, False)
 

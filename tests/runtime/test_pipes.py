@@ -29,7 +29,6 @@ JOB = Job(
     "flow",
     "task",
     "digest",
-    uses=(),
     inputs=(Input("a", None, Value(b"\x80\x05")), Input("b", "slot", Value(b""))),
     initial=Value(b"data"),
     timeout_s=1.5,

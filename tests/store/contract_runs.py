@@ -239,12 +239,15 @@ class RunContract(ContractPart):
 
     # --- nodes ---
 
-    def test_nodes_are_registered_refreshed_listed_and_forgotten(self, store: Store) -> None:
-        assert ask(store, RegisterNode(NODE, "tcp://192.0.2.1:1", 10.0)) is True
-        assert ask(store, RegisterNode(RIVAL, "tcp://192.0.2.2:1", 20.0)) is True
-        assert ask(store, RegisterNode(NODE, "tcp://192.0.2.1:2", 15.5)) is True
-        mine, rival = RegisterNode(NODE, "tcp://192.0.2.1:2", 15.5), RegisterNode(RIVAL, "tcp://192.0.2.2:1", 20.0)
+    def test_nodes_are_registered_refreshed_and_listed_and_their_names_outlast_them(self, store: Store) -> None:
+        mine = RegisterNode(NODE, "tcp://192.0.2.1:2", 15.5, "ann")
+        rival = RegisterNode(RIVAL, "tcp://192.0.2.2:1", 20.0)
+        assert ask(store, RegisterNode(NODE, "tcp://192.0.2.1:1", 10.0, "bob")) is True
+        assert ask(store, rival) is True
+        assert ask(store, mine) is True
         assert ask(store, ListNodes()) == (mine, rival)
         assert ask(store, ListNodes(since=15.5)) == (mine, rival)
         assert ask(store, ListNodes(since=15.6)) == (rival,)
-        assert store.perform([ForgetNode(NODE), ForgetNode(NODE), ListNodes()]) == [True, True, (rival,)]
+        left = RegisterNode(NODE, "", 15.5, "ann")
+        forget = [ForgetNode(NODE), ForgetNode(NODE), ForgetNode(NodeId("cc" * 8))]
+        assert store.perform([*forget, ListNodes()]) == [True, True, True, (left, rival)]

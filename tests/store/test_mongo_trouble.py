@@ -49,6 +49,28 @@ def test_a_server_that_is_not_there_is_said_without_the_password() -> None:
     store.close()
 
 
+@pytest.mark.parametrize("hosts", ["localhost:{}", "127.0.0.1:{}", "127.0.0.1:{},localhost:{}"])
+def test_a_server_that_is_not_there_is_named_as_its_user_wrote_it(hosts: str) -> None:
+    """Not by the name of this host, which is how stores are told apart, and which the user never wrote."""
+    written = hosts.format(closed_port(), closed_port())
+    replica_set = "&replicaSet=rs" if "," in hosts else ""
+    store = MongoStore(f"mongodb://me:{SECRET}@{written}/db?serverSelectionTimeoutMS=30{replica_set}")
+    with pytest.raises(StoreUnavailable) as raised:
+        store.perform([LoadRun(RUN)])
+    store.close()
+    assert str(raised.value).startswith(f"mongodb://{written}/db cannot be reached: ")
+    for host in written.split(","):
+        assert f"{host}: [Errno 111] Connection refused" in str(raised.value)
+    assert SECRET not in str(raised.value)
+
+
+def test_a_password_after_which_the_host_was_forgotten_is_not_shown() -> None:
+    with pytest.raises(UsageError) as raised:
+        MongoStore(f"mongodb://me:{SECRET}")
+    assert SECRET not in str(raised.value)
+    assert "mongodb://me:.../meshflow" in str(raised.value)
+
+
 def test_a_wrong_password_is_said_without_it(mongod: MongodStandIn) -> None:
     store = MongoStore(f"mongodb://me:{SECRET}@{mongod.address}/db?authMechanism=PLAIN&serverSelectionTimeoutMS=500")
     with pytest.raises(StoreError, match="user name or the password") as raised:

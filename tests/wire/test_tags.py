@@ -55,7 +55,7 @@ STORED = {
     "Noted": "text task",
     "Batch": "run seq token entries at",
     "Value": "inline blob size_bytes",
-    "TaskSpec": "name queue payload uses force_run propagate_skip retries retry_delay_s backoff timeout_s priority "
+    "TaskSpec": "name queue payload force_run propagate_skip retries retry_delay_s backoff timeout_s priority "
     "at_most_once",
     "Edge": "parent child slot",
     "DagSpec": "name autostart queue tasks edges",
@@ -118,16 +118,16 @@ KEPT: dict[str, object] = {
         ),
         1700000000.25,
     ),
-    "92549295a46d61696ec3a3646167929ca161a47461736ba2643191a26432c2c300cb0000000000000000cb3ff00000000000"
-    "00c000c29ca162a3677075a2643190c3c203cb3fe0000000000000cb4000000000000000cb404e00000000000009c3929300"
-    "01c0930001a4736c6f7482a26431c4036f6e65a26432c40374776f": DagDefinition(
+    "92549295a46d61696ec3a3646167929ba161a47461736ba26431c2c300cb0000000000000000cb3ff0000000000000c000c2"
+    "9ba162a3677075a26431c3c203cb3fe0000000000000cb4000000000000000cb404e00000000000009c392930001c0930001"
+    "a4736c6f7482a26431c4036f6e65a26432c40374776f": DagDefinition(
         DagSpec(
             "main",
             True,
             "dag",
             (
-                TaskSpec("a", "task", "d1", ("d2",)),
-                TaskSpec("b", "gpu", "d1", (), True, False, 3, 0.5, 2.0, 60.0, 9, True),
+                TaskSpec("a", "task", "d1"),
+                TaskSpec("b", "gpu", "d1", True, False, 3, 0.5, 2.0, 60.0, 9, True),
             ),
             (Edge(0, 1), Edge(0, 1, "slot")),
         ),
