@@ -8,13 +8,7 @@ taken back, and never both.
 import os
 import socket
 import struct
-import sys
-import tempfile
 from collections import deque
-from contextlib import suppress
-
-_IS_LINUX = sys.platform == "linux"
-_KIND = socket.SOCK_SEQPACKET if _IS_LINUX else socket.SOCK_DGRAM  # not on macOS; a datagram arrives there as surely
 
 _MAX_PACKET_BYTES = 16 * 1024
 """A larger frame comes as a file in memory, whose descriptor is in the packet."""
@@ -31,7 +25,7 @@ class JobQueue:
 
     def __init__(self) -> None:
         """Raises OSError if no descriptors are left."""
-        self._writer, self._reader = socket.socketpair(socket.AF_UNIX, _KIND)
+        self._writer, self._reader = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._writer.setblocking(False)
         self._waiting: deque[tuple[int, bytes]] = deque()
 
@@ -95,14 +89,11 @@ class JobQueue:
 
     def close(self) -> None:
         """Let the process end when it has done what it was given."""
-        if not _IS_LINUX:  # where a datagram socket does not tell of its end
-            with suppress(OSError):
-                self._writer.send(b"")
         self._writer.close()
         self._reader.close()
 
     def _send_file(self, number: int, frame: bytes) -> None:
-        fileno = _memory_file()
+        fileno = os.memfd_create("meshflow-job")
         try:
             with open(fileno, "wb", buffering=0, closefd=False) as file:
                 view = memoryview(frame)
@@ -142,10 +133,3 @@ def _receive(jobs: socket.socket, flags: int) -> tuple[int, bytes, int | None] |
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             (fileno,) = _FILENO.unpack(content)
     return _NUMBER.unpack_from(data)[0], data[_NUMBER.size :], fileno
-
-
-def _memory_file() -> int:
-    if _IS_LINUX:
-        return os.memfd_create("meshflow-job")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())

@@ -81,6 +81,16 @@ def test_while_no_more_than_the_slots_are_busy_nothing_is_recalled_however_long_
     assert recalls(working.worker.flush(10.0)) == []
 
 
+def test_a_slot_that_goes_through_its_jobs_keeps_them() -> None:
+    """More are there than slots, all the time, but none of them for long."""
+    working = short()
+    working.get(*many(8), now=0.001)
+    for number in range(1, 5):
+        working.worker.finished(finished(attempt(number)), 0.045)
+    working.worker.flush(0.045)
+    assert recalls(working.worker.flush(0.052)) == []
+
+
 def test_a_recall_in_vain_is_repeated_only_later() -> None:
     """The jobs are on their way to the store for their inputs, or have just begun."""
     working = short()
