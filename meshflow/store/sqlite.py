@@ -325,8 +325,8 @@ class _Session:
     def _read_output(self, request: ReadOutput) -> tuple[WriteOutput, ...]:
         rows = self._select(
             "SELECT run, task, attempt, stream, offset, data, at FROM output"
-            " WHERE (run = ?1 OR run >= ?2 AND run < ?3) AND task = coalesce(?4, task)"
-            " AND attempt = coalesce(?5, attempt)",
+            " WHERE (run = ? OR run >= ? AND run < ?) AND task = coalesce(?, task)"
+            " AND attempt = coalesce(?, attempt)",
             *(request.run, *dag_runs_of(request.run), request.task, request.attempt),
         )
         return tuple(sorted((WriteOutput(*row) for row in rows), key=order_of_output))
