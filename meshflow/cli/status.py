@@ -51,7 +51,7 @@ def _show_mesh(client: "Client", limit: int, output: str, time_format: str) -> N
 
     reports = client.nodes()
     open_jobs = client.open_jobs()
-    open_runs = [record for record in open_jobs if record.parent is None]
+    open_runs = client.runs(is_open=True)
     ended = client.runs(is_open=False, limit=limit)
     troubles = find_troubles(reports, open_jobs)
     if output == "json":

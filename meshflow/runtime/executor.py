@@ -38,7 +38,7 @@ _MAX_QUEUED = 32
 to answer."""
 
 _MAX_DEATHS = 3
-"""A job fails when so many processes died that had it and had not begun it."""
+"""A job fails when so many processes died that had it as their next one and had not begun it."""
 
 _NODE_STOPPED = "the node was stopped"
 
@@ -257,7 +257,7 @@ class Executor:
                 lost.append(recalled.pop(0))
         self._wait(recalled)
         self._busy.pop(process.number, None)
-        for each in lost:  # More than one if its task took packets that it should have left to its process.
+        for each in lost:  # More than one if it went on after it had said what it should not, or a task stole a job.
             self._finish(each, process.end_reason or _why(end))
         self._place()
 

@@ -74,7 +74,7 @@ class Assigned:
     """Who has it; None: it waits for one."""
     is_asked_to_stop: bool = False
     death_count: int = 0
-    """Processes that had it and died before they began it."""
+    """Processes that had it as their next job and died before they began it."""
     started_at: float = 0.0
     """On the clock of the event loop; 0 as long as it waits for others."""
     wall_started_at: float = 0.0

@@ -34,6 +34,13 @@ def test_status_shows_nodes_runs_and_what_needs_a_person(run: Run, mesh: FakeMes
     assert "! 1 job waits on queue 'gpu', which no node serves      meshflow node --queues gpu" in result.stdout
 
 
+def test_status_counts_the_tasks_of_a_run_that_goes_on(run: Run, mesh: FakeMesh) -> None:
+    dag = replace(OPEN, run=RunId(f"{OPEN.run}/d:1"), parent=OPEN.run)
+    mesh.store.perform([creation(dag), UpdateRun(dag.run, 0, State.RUNNING, total=5, done=2)])
+    [row] = [line.split() for line in run("status").stdout.splitlines() if line.startswith(OPEN.run)]
+    assert "2/5" in row
+
+
 def test_status_as_json_has_the_same(run: Run) -> None:
     content = document(run("status", "-o", "json"))
     assert [node["name"] for node in content["nodes"]["items"]] == ["alice", "bob"]

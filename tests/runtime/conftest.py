@@ -21,3 +21,11 @@ def make_bench() -> Iterator[Callable[..., ExecutorBench]]:
     """Makes executors with the given settings that the test may treat as it likes."""
     with ExitStack() as opened:
         yield lambda **settings: opened.enter_context(closing(ExecutorBench(ExecutorSettings(**settings))))
+
+
+@pytest.fixture
+def single(make_bench: Callable[..., ExecutorBench]) -> ExecutorBench:
+    """An executor that runs one task at a time."""
+    bench = make_bench()
+    bench.executor.resize(1)
+    return bench

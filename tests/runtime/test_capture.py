@@ -191,3 +191,15 @@ def test_a_closed_stream_is_noticed_and_its_last_output_kept(printer: Printer) -
     os.close(printer.writers[1])
     assert state() == (False, False)
     printer.capture.end()
+
+
+def test_what_is_printed_before_a_job_that_was_cancelled_is_dropped(printer: Printer) -> None:
+    printer.capture.begin(job(1))
+    printer.write(b"of a thread that was left")
+    printer.turn()
+    printer.capture.cancel()
+    printer.capture.begin(job(2))
+    printer.write(b"own")
+    printer.capture.end()
+
+    assert (printer.text(1), printer.text(2)) == (b"", b"own")
