@@ -92,6 +92,19 @@ class PrivateMesh:
         """The process id of a node."""
         return self._nodes[name].pid
 
+    @property
+    def folder(self) -> Path:
+        """Where all that is the mesh's lies."""
+        return self._folder
+
+    def start_again(self, name: str) -> None:
+        """Start a node whose process was killed, under the same name."""
+        self._nodes[name].wait()
+        self._close_pipes(self._nodes[name])
+        plan = next(plan for plan in self._plans if plan.name == name)
+        self._nodes[name] = self._start(plan)
+        self._await_ready(name, self._nodes[name], time.monotonic() + _READY_S)
+
     def connect(self) -> Mesh:
         """A connection to this mesh, and to no other."""
         own = Config()
@@ -110,9 +123,7 @@ class PrivateMesh:
         for process in self._nodes.values():
             process.kill()
             process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            self._close_pipes(process)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self, plan: NodePlan) -> subprocess.Popen[bytes]:
@@ -130,6 +141,11 @@ class PrivateMesh:
                 env=self._environment(),
                 start_new_session=True,  # Ctrl-C is for us; we end the nodes in our own time
             )
+
+    def _close_pipes(self, process: "subprocess.Popen[bytes]") -> None:
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _environment(self) -> dict[str, str]:
         """What the nodes see: their own folders and settings, and none of ours that could lead them to another mesh."""
