@@ -12,7 +12,7 @@ find_python = for each in $(or $(PYTHON),python3.13 python3.12 python3.11 python
 	done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test system sim bench build clean
+.PHONY: help setup run check test system sim chaos bench build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ system: $(VENV)/.test ## Run only the tests that start real processes, one after
 
 sim: $(VENV)/.plain ## Simulate a mesh under faults, the same for the same SEED= and NODES=
 	@$(BIN)/python -m meshflow.sim --seed $(SEED) --nodes $(NODES)
+
+chaos: $(VENV)/.plain ## Break a real mesh in every way, the same for the same SEED=, and check the runs (as root: all faults)
+	@$(BIN)/meshflow chaos --seed $(SEED)
 
 bench: $(VENV)/.plain ## Measure, print a table and write it as JSON
 	@$(BIN)/python -m benchmarks

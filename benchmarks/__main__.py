@@ -1,10 +1,9 @@
 """`python -m benchmarks [question ...]`: measure, print tables, and write them to `benchmarks/results`."""
 
 import argparse
-import os
 from importlib import import_module
 
-from benchmarks.measure import ROOT, save, show
+from benchmarks.measure import answer
 
 QUESTIONS = (
     "workflow_simple",
@@ -12,6 +11,8 @@ QUESTIONS = (
     "workflow_fan",
     "dag_throughput",
     "takeover",
+    "membership",
+    "membership_sizes",
     "node_start",
     "peers",
 )
@@ -26,11 +27,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown question {unknown[0]!r}; expected one of: {', '.join(QUESTIONS)}")
     for name in asked or QUESTIONS:
-        load = os.getloadavg()
-        report = import_module(f"benchmarks.{name}").measure()
-        show(report)
-        path = save(report, name, load)
-        print(f"written to {path.relative_to(ROOT)}; load average before: {load[0]:.1f}", flush=True)
+        answer(name, import_module(f"benchmarks.{name}").measure)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import it in environments without MeshFlow.
 """
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -58,6 +59,20 @@ def repeat(action: Callable[[], object], count: int, warm_up: int = 2) -> tuple[
     for _ in range(warm_up):
         action()
     return tuple(1000 * seconds_of(action) for _ in range(count))
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest of the values that at least this share of them, above 0, does not exceed."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]
+
+
+def answer(script: str, measure: Callable[[], Report]) -> None:
+    """Measure, print the table, and write it to `results/<script>.json`."""
+    load = os.getloadavg()
+    report = measure()
+    show(report)
+    path = save(report, script, load)
+    print(f"written to {path.relative_to(ROOT)}; load average before: {load[0]:.1f}", flush=True)
 
 
 def show(report: Report) -> None:

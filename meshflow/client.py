@@ -23,11 +23,11 @@ from meshflow.core.graph import DagDefinition
 from meshflow.core.messages import RunOpen
 from meshflow.core.records import RunRecord, State, Stop
 from meshflow.core.requests import Answer, AskStop, ListRuns, LoadRun, ReadOutput, Refused, Request
-from meshflow.errors import UsageError
+from meshflow.errors import StoreUnavailable, UsageError
 from meshflow.follow import Follower, News
 from meshflow.following import Following, FollowingAll, Listening
 from meshflow.ids import RunId, new_run_id
-from meshflow.mesh import Mesh, NodeReport
+from meshflow.mesh import Mesh, NodeReport, NoMesh
 from meshflow.printed import Line, Printed
 from meshflow.queue.models import JobEvent
 from meshflow.references import LAST, NotFound, find_node, find_run
@@ -228,14 +228,22 @@ class Client:
         """Hand over a workflow that is packed already.
 
         Raises:
-            NoMesh, StoreUnavailable: the mesh or its store did not answer.
+            NoMesh, StoreUnavailable: the mesh or its store did not answer. The store may have taken the run all the
+                same: the text has its id.
             UsageError: the store refuses the arguments.
         """
         from meshflow.submitting import creation
 
         record, requests = creation(submission, new_run_id(random.SystemRandom()), time.time())
         for request in requests:
-            answer = self.ask(request)
+            try:
+                answer = self.ask(request)
+            except (NoMesh, StoreUnavailable) as problem:
+                problem.message += (
+                    f"; whether run {record.run} was accepted is not known, so before you submit it again, "
+                    f"see: meshflow status {record.run}"
+                )
+                raise
             if isinstance(answer, Refused):
                 raise UsageError(f"workflow {record.name!r} cannot be submitted: {answer.reason}")
         self.mesh.hint(RunOpen(record.run))

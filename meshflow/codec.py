@@ -312,7 +312,10 @@ class _AnyAnswer:
     """Stands in for the annotation of an answer."""
 
 
-ANSWERS = (records.RunRecord, records.Batch, requests.WriteOutput, requests.RegisterNode, requests.Refused)
+ANSWERS = (
+    *(records.RunRecord, records.Batch, requests.WriteOutput, requests.RegisterNode, requests.Refused),
+    requests.Swept,
+)
 """The classes that may stand in StoreAnswers, beside native values and tuples."""
 
 

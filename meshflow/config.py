@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from meshflow.errors import ConfigFieldError, ConfigLoadError
+from meshflow.redaction import redact
 from meshflow.settings import LEGACY_SECTIONS, SECTIONS, Given, Key, Settings, StoreSettings, build, expand_env_var
 
 __all__ = [
@@ -42,9 +43,6 @@ _SHORT_VARIABLES: dict[str, Key] = {
     "MESHFLOW_LIBRARIES": ("libraries",),
 }
 """Other variables without `__` may mean something to other parts, and are left alone."""
-
-_SECRET_WORDS = ("password", "secret", "token")
-"""A value whose key contains one of these is never shown; file names (`password_file`) are no secrets."""
 
 EXAMPLES = Path(__file__).parent / "examples"
 """The workflows that come with MeshFlow."""
@@ -75,6 +73,18 @@ mesh:
 store:
   url: ''                   # mongodb://user@host/database; empty: the embedded store
   password_file: ''         # file with the password of that user
+
+retention:                  # removes for good; without it everything is kept. See also: meshflow gc
+  runs: ''                  # 30d: runs that ended longer ago are removed (s, m, h, d, w)
+  output: ''                # 7d: what the tasks of runs printed goes earlier than the runs
+  keep: 0                   # the newest so many runs of each workflow are kept, however old
+
+limits:
+  max_message_bytes: 67108864     # 64 MiB; the same on all nodes and clients
+  max_queued_messages: 10000      # that wait for one peer
+  max_connections: 4096           # that a node takes in at a time
+  max_value_bytes: 536870912      # 512 MiB; what a task hands on, pickled
+  max_output_bytes: 10485760      # 10 MiB; what is kept of what one attempt prints
 
 cli:
   time_format: '%d/%m/%Y %H:%M:%S'
@@ -170,7 +180,7 @@ class Config:
 
     def shown(self) -> dict[str, Any]:
         """`to_dict` with every secret replaced by `***`."""
-        shown: dict[str, Any] = _redact(self.to_dict())
+        shown: dict[str, Any] = redact(self.to_dict())
         return shown
 
     @property
@@ -318,8 +328,8 @@ def _read_file(path: Path) -> Iterator[tuple[Key, Given]]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigLoadError(f"configuration file {str(path)!r} cannot be read: {problem}") from problem
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         lines: dict[Key, int] = {}
         _note_lines(node, (), lines, path)
@@ -328,6 +338,9 @@ def _read_file(path: Path) -> Iterator[tuple[Key, Given]]:
         mark = problem.problem_mark
         line = f" line {mark.line + 1}" if mark is not None else ""
         raise ConfigLoadError(f"{path}{line}: not valid YAML: {problem.problem}") from problem
+    # Beside its own errors, YAML lets through what the makers of values raise, for example for the date 2026-99-99.
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as problem:
+        raise ConfigLoadError(f"{path}: not valid YAML: {type(problem).__name__}: {problem}") from problem
     if not isinstance(content, dict):
         raise ConfigLoadError(f"{path}: expected `key: value` lines, got {type(content).__name__}")
     yield from _flatten(content, lambda key: f"{path} line {lines.get(key, 1)}", path.resolve().parent)
@@ -374,20 +387,3 @@ def _read_environment(environment: Mapping[str, str]) -> Iterator[tuple[Key, Giv
 def _fields_of(section: Any) -> dict[str, Any]:
     values = {name: getattr(section, name) for name in section.__dataclass_fields__}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def _redact(value: Any, word: str = "") -> Any:
-    if isinstance(value, dict):
-        return {key: _redact(below, str(key)) for key, below in value.items()}
-    if isinstance(value, list):
-        return [_redact(below, word) for below in value]
-    if value and any(secret in word.lower() for secret in _SECRET_WORDS) and not word.endswith("_file"):
-        return "***"
-    return _without_password(value) if isinstance(value, str) else value
-
-
-def _without_password(text: str) -> str:
-    """`text` without the password of a URL `scheme://user:password@place`."""
-    scheme, separator, rest = text.partition("://")
-    user, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}:***@{place}" if separator and at and ":" in user else text

@@ -3,11 +3,14 @@
 import os
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 
+from meshflow.errors import UsageError
 from meshflow.ids import new_node_id
 from meshflow.mesh import Link, Mesh
 from meshflow.runtime.address import parse_address
-from meshflow.runtime.folder import find_key, runtime_folder, state_path
+from meshflow.runtime.folder import runtime_folder, state_path
+from meshflow.runtime.key_ring import KeyRing
 from meshflow.settings import Settings
 
 
@@ -21,7 +24,7 @@ def open_mesh(settings: Settings, connect: str | None = None, environ: Mapping[s
     """
     mesh = settings.mesh
     runtime = runtime_folder(mesh.name, environ)
-    key = find_key(runtime, state_path(mesh.name, environ), mesh.key_file).key
+    ring = KeyRing(runtime, state_path(mesh.name, environ), mesh.key_file)
     asked = connect or mesh.connect
     given = [str(parse_address(text)) for text in ([asked] if asked else mesh.join)]
 
@@ -30,7 +33,11 @@ def open_mesh(settings: Settings, connect: str | None = None, environ: Mapping[s
 
     def dial(address: str) -> Link:
         from meshflow.runtime.transport.line import Line  # ZeroMQ costs 40 ms, which "no mesh found" need not
+        from meshflow.runtime.transport.settings import TransportSettings
 
-        return Line(new_node_id(random.SystemRandom()), key, address)
+        with suppress(UsageError):  # what it was is still the best guess
+            ring.look()  # a client that follows a run for days outlives a key
+        limits = TransportSettings(max_message_bytes=settings.limits.max_message_bytes)
+        return Line(new_node_id(random.SystemRandom()), ring.keys[0], address, limits, others=ring.keys[1:])
 
     return Mesh(dial, addresses, timeout_s=mesh.timeout_s)

@@ -5,6 +5,7 @@ Libraries do not install handlers, so nothing here runs by itself.
 
 import logging
 import logging.config
+import os
 import re
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -32,7 +33,11 @@ def install(settings: Mapping[str, Any], level: int = logging.INFO) -> None:
     """
     if settings:
         plain = {**settings, "formatters": _without_colorlog(settings.get("formatters", {}))}
-        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, **plain})
+        before = os.umask(0o077)  # for files that it names: a log is for the user of the node alone
+        try:
+            logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, **plain})
+        finally:
+            os.umask(before)
         return
     logging.basicConfig(level=level, format=_LINE, datefmt="%H:%M:%S")
 

@@ -206,7 +206,8 @@ class Mesh:
         else:
             self.close()
             self._current()  # which learns from the node that takes its place
-        statuses = self._ask_each(self.living())
+        answers = self.ask_each(self.living(), lambda _, number: AskStatus(number))
+        statuses = {node: answer for node, answer in answers.items() if isinstance(answer, NodeStatus)}
         members = sorted(self._members.values(), key=lambda member: (member.name, member.id))
         return [_report(member, statuses.get(member.id)) for member in members]
 
@@ -219,6 +220,24 @@ class Mesh:
             return isinstance(self._answer(link, number), Draining)
         finally:
             link.close()
+
+    def ask_each(self, members: Sequence[Member], ask: Callable[[Member, int], Message]) -> dict[NodeId, Message]:
+        """What each member that answers says to `ask(member, number)`; one wait is for all of them."""
+        number = self._next_number()
+        links = {member: self._dial(member.address) for member in members}
+        answers: dict[NodeId, Message] = {}
+        try:
+            for member, link in links.items():
+                link.send(ask(member, number))
+            until = self.now() + self._timeout_s
+            for member, link in links.items():
+                message = self._receive(link, max(0.0, until - self.now()))
+                if getattr(message, "number", None) == number and message is not None:
+                    answers[member.id] = message
+        finally:
+            for link in links.values():
+                link.close()
+        return answers
 
     # --- the node in use ---
 
@@ -235,6 +254,11 @@ class Mesh:
         except MessageTooLarge as problem:
             raise AskTooLarge(problem.size_bytes, problem.max_bytes) from problem
         answers = self._answer(link, ask.number)
+        if answers is None and self._link is None:
+            # The connection broke. A node breaks it when it changes its key, too, and is still there.
+            link = self._use(address)
+            link.send(ask)
+            answers = self._answer(link, ask.number)
         if isinstance(answers, StoreAnswers):
             return answers
         self.close()
@@ -308,23 +332,6 @@ class Mesh:
             elif getattr(message, "number", None) == number:
                 return message
         return None
-
-    def _ask_each(self, members: Sequence[Member]) -> dict[NodeId, NodeStatus]:
-        """The status of each member that answers; one wait is for all of them."""
-        links = {member.id: self._dial(member.address) for member in members}
-        statuses: dict[NodeId, NodeStatus] = {}
-        try:
-            for link in links.values():
-                link.send(AskStatus(self._next_number()))
-            until = self.now() + self._timeout_s
-            for node, link in links.items():
-                message = self._receive(link, max(0.0, until - self.now()))
-                if isinstance(message, NodeStatus):
-                    statuses[node] = message
-        finally:
-            for link in links.values():
-                link.close()
-        return statuses
 
     def _learn(self, status: NodeStatus) -> None:
         self._members.update((member.id, member) for member in (*status.members, status.member))

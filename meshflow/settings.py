@@ -11,7 +11,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
+from typing import NewType
 
+from meshflow.durations import EXPECTED, seconds_of
 from meshflow.errors import ConfigLoadError
 
 LEGACY_SECTIONS = ("celery", "signal", "graph")
@@ -21,6 +23,9 @@ polling to set."""
 PRESETS = ("local", "lan", "wan")
 
 _MAX_EXPANSIONS = 10
+
+Age = NewType("Age", str)
+"""`30d`, `12h` (`durations.py`); empty: no age is too old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,34 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """When a node removes what runs leave behind. By default it keeps everything."""
+
+    runs: Age = Age("")
+    """Runs that ended longer ago are removed with all that belongs to them, unless `keep` keeps them."""
+    output: Age = Age("")
+    """What tasks printed is removed so long after the end of their run; empty: with the run."""
+    keep: int = 0
+    """The newest so many runs of each workflow are kept; without `runs`, all others are removed. 0: does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """How much of something there may be before it is refused."""
+
+    max_message_bytes: int = field(default=64 * 1024 * 1024, metadata={"least": 64 * 1024 * 1024})
+    """Largest message; the same on all nodes and clients. The default is what the mesh itself needs."""
+    max_queued_messages: int = field(default=10_000, metadata={"least": 1_000})
+    """Messages that wait for one peer; further ones are dropped."""
+    max_connections: int = field(default=4096, metadata={"least": 16})
+    """Connections that a node takes in at a time."""
+    max_value_bytes: int = field(default=512 * 1024 * 1024, metadata={"least": 64 * 1024, "most": 512 * 1024 * 1024})
+    """Largest value that a task hands on, pickled."""
+    max_output_bytes: int = 10 * 1024 * 1024
+    """What is kept of what one attempt prints."""
+
+
+@dataclass(frozen=True, slots=True)
 class CliSettings:
     """How the command line shows things."""
 
@@ -95,6 +128,8 @@ class Settings:
     node: NodeSettings = NodeSettings()
     mesh: MeshSettings = MeshSettings()
     store: StoreSettings = StoreSettings()
+    retention: RetentionSettings = RetentionSettings()
+    limits: LimitSettings = LimitSettings()
     cli: CliSettings = CliSettings()
     extensions: dict[str, object] = field(default_factory=dict)
     """Settings of extensions, each under its own name; not checked here."""
@@ -117,7 +152,14 @@ class Given:
 Key = tuple[str, ...]
 """The words that lead to a value, for example `("store", "url")`."""
 
-SECTIONS: dict[str, type] = {"node": NodeSettings, "mesh": MeshSettings, "store": StoreSettings, "cli": CliSettings}
+SECTIONS: dict[str, type] = {
+    "node": NodeSettings,
+    "mesh": MeshSettings,
+    "store": StoreSettings,
+    "retention": RetentionSettings,
+    "limits": LimitSettings,
+    "cli": CliSettings,
+}
 
 _FREE_SECTIONS = ("extensions", "logging")
 """Below these any key goes."""
@@ -184,6 +226,10 @@ def _convert(setting: "Field[object]", key: Key, what: Given) -> object:
     value = reader(what)
     if value is None:
         raise ConfigLoadError(f"{what.origin}: {'.'.join(key)!r} is {what.value!r}; expected {expected}")
+    least, most = setting.metadata.get("least", value), setting.metadata.get("most", value)
+    if isinstance(value, int) and not least <= value <= most:
+        border = f"at least {least}" if value < least else f"at most {most}"
+        raise ConfigLoadError(f"{what.origin}: {'.'.join(key)!r} is {what.value!r}; expected {border}")
     # A URL without a scheme that has a slash or a suffix is the path of a store's file.
     is_file = setting.metadata.get("is_url") and "://" not in str(value) and ("/" in str(value) or "." in str(value))
     return _absolute(value, what.folder) if is_file or setting.metadata.get("is_path") else value
@@ -226,6 +272,11 @@ def _seconds(what: Given) -> float | None:
     return number if 0 < number < math.inf else None
 
 
+def _age(what: Given) -> str | None:
+    text = what.value.strip() if isinstance(what.value, str) else None
+    return text if text == "" or (text is not None and seconds_of(text) is not None) else None
+
+
 def _texts(what: Given) -> tuple[str, ...] | None:
     if what.is_text:
         return tuple(part.strip() for part in str(what.value).split(",") if part.strip())
@@ -238,6 +289,7 @@ _READERS: dict[object, tuple[Callable[[Given], object], str]] = {
     str: (_text, "text"),
     int: (_whole, "a whole number from 0 on"),
     float: (_seconds, "a number above 0"),
+    Age: (_age, f"{EXPECTED}, or an empty text"),
     tuple[str, ...]: (_texts, "a list of texts"),
 }
 

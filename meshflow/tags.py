@@ -5,7 +5,7 @@ only ever gains fields at its end, with defaults (see `codec.py`); any other cha
 class with a new number, and any other change of a message raises `wire.PROTOCOL_VERSION`.
 """
 
-from meshflow.core import graph, member, messages, records, requests
+from meshflow.core import graph, key_messages, member, messages, records, requests
 
 TAGS: dict[int, type] = {
     # messages
@@ -35,6 +35,9 @@ TAGS: dict[int, type] = {
     24: messages.NodeStatus,
     25: messages.Drain,
     26: messages.Draining,
+    27: key_messages.AskKeys,
+    28: key_messages.UseKeys,
+    29: key_messages.KeysHeld,
     # parts of messages
     40: messages.Finished,
     41: messages.Output,
@@ -86,6 +89,10 @@ TAGS: dict[int, type] = {
     108: requests.RemoveRun,
     109: requests.Refused,
     110: requests.Pickled,
+    111: requests.RemoveOrphans,
+    112: requests.RemoveNodes,
+    113: requests.Sweep,
+    114: requests.Swept,
 }
 """Every class that may travel or be kept by itself."""
 

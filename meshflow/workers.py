@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from meshflow.config import Config, store_url
+from meshflow.durations import seconds_of
 from meshflow.errors import UsageError
 from meshflow.queue.models import BrokerStats, QueueStats, WorkerStats
 
@@ -91,9 +92,13 @@ def worker_stats(report: "NodeReport", mesh: str) -> WorkerStats:
 
 def node_options(config: Config, **given: Any) -> "NodeOptions":
     """What a node started here is to be: `given` goes before the configuration, unless it is None or empty."""
+    from meshflow.core.retention import RetentionSettings
+    from meshflow.runtime.fleet import ExecutorSettings
     from meshflow.runtime.serve import NodeOptions
+    from meshflow.runtime.transport.settings import TransportSettings
 
-    node, mesh = config.settings.node, config.settings.mesh
+    node, mesh, kept = config.settings.node, config.settings.mesh, config.settings.retention
+    limits = config.settings.limits
     options: dict[str, Any] = {
         "queues": node.queues,
         "slots": node.slots,
@@ -105,6 +110,13 @@ def node_options(config: Config, **given: Any) -> "NodeOptions":
         "store_url": store_url(config.settings.store),
         "mesh": mesh.name,
         "preset": mesh.preset,
+        "retention": RetentionSettings(seconds_of(kept.runs), seconds_of(kept.output), kept.keep or None),
+        "transport": TransportSettings(
+            max_message_bytes=limits.max_message_bytes,
+            max_queued_messages=limits.max_queued_messages,
+            max_connections=limits.max_connections,
+        ),
+        "executor": ExecutorSettings(max_value_bytes=limits.max_value_bytes, max_output_bytes=limits.max_output_bytes),
         "on_ready": None,
         "quiet": False,
         "sys_path": (*config.settings.libraries, *config.settings.workflows),

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from meshflow.config import Config, expand_env_var, store_url, workflow_folders
+from meshflow.core.retention import RetentionSettings
 from meshflow.errors import ConfigFieldError, ConfigLoadError
 from meshflow.settings import Settings, StoreSettings
+from meshflow.workers import node_options
 
 
 @pytest.fixture(autouse=True)
@@ -273,3 +275,91 @@ def test_variables_in_paths_are_expanded_also_within_variables(monkeypatch: pyte
     assert expand_env_var("$A").endswith("/home/b/a")
     monkeypatch.setenv("LOOP", "x$LOOP")
     assert expand_env_var("$LOOP").startswith("xx")
+
+
+# --- retention ---
+
+
+def test_nothing_is_removed_unless_somebody_says_so() -> None:
+    assert node_options(Config()).retention == RetentionSettings(None, None, None)
+
+
+def test_ages_have_units_and_reach_the_node() -> None:
+    config = loaded("retention: {runs: 30d, output: 1.5h, keep: 10}")
+    assert node_options(config).retention == RetentionSettings(30 * 86400.0, 5400.0, 10)
+    assert config.to_dict()["retention"] == {"runs": "30d", "output": "1.5h", "keep": 10}
+
+
+def test_an_age_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESHFLOW_RETENTION__RUNS", "2w")
+    assert node_options(Config.from_file(None, strict=False)).retention.runs_s == 14 * 86400.0
+
+
+@pytest.mark.parametrize("age", ["30", "'30'", "soon", "-3d", "3 months", "d", "3dd", "true", "[3d]", "nans"])
+def test_what_is_no_age_is_refused_with_its_line(age: str) -> None:
+    """A number without a unit above all: days are not seconds, and what is removed is gone."""
+    with pytest.raises(ConfigLoadError, match=r"line 2.*'retention\.runs' is .*30d, 12h"):
+        loaded(f"retention:\n  runs: {age}\n")
+
+
+# --- limits ---
+
+
+def test_limits_are_read_and_their_borders_are_told() -> None:
+    limits = loaded("limits: {max_connections: 100, max_value_bytes: 65536}").settings.limits
+    assert (limits.max_connections, limits.max_value_bytes) == (100, 65536)
+    for line, border in (
+        ("max_message_bytes: 1000", "'limits.max_message_bytes' is 1000; expected at least 67108864"),
+        ("max_value_bytes: 536870913", "'limits.max_value_bytes' is 536870913; expected at most 536870912"),
+        ("max_connections: 15", "'limits.max_connections' is 15; expected at least 16"),
+        ("max_queued_messages: 0", "'limits.max_queued_messages' is 0; expected at least 1000"),
+        ("max_output_bytes: -1", "'limits.max_output_bytes' is -1; expected a whole number"),
+        ("max_output: 1", "unknown key 'max_output' in section 'limits'; did you mean 'max_output_bytes'"),
+    ):
+        with pytest.raises(ConfigLoadError, match=f"meshflow.yml line 3: {border}"):
+            loaded(f"node: {{slots: 1}}\nlimits:\n  {line}\n")
+
+
+def test_the_limits_of_a_node_are_those_of_its_settings() -> None:
+    from meshflow.runtime.fleet import ExecutorSettings
+    from meshflow.runtime.transport.settings import TransportSettings
+    from meshflow.workers import node_options
+
+    options = node_options(Config())
+    assert options.transport == TransportSettings()
+    assert options.executor == ExecutorSettings()
+    config = loaded("limits: {max_connections: 17, max_queued_messages: 1001, max_output_bytes: 5}")
+    options = node_options(config)
+    assert (options.transport.max_connections, options.transport.max_queued_messages) == (17, 1001)
+    assert options.executor.max_output_bytes == 5
+
+
+# --- what is not YAML, and what is not shown ---
+
+
+@pytest.mark.parametrize(
+    "text", ["a: \x05", "a: 2026-99-99", "a: !!timestamp x", "a: !!int ''", "? [a]\n: 1", "[" * 5000]
+)
+def test_what_yaml_cannot_read_is_one_sentence(text: str) -> None:
+    with pytest.raises(ConfigLoadError, match=r"meshflow\.yml"):
+        loaded(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("mongodb://u:pw@h:1/d?a=b", "mongodb://u:***@h:1/d?a=b"),
+        ("mongodb://u:p@w?x@h/d", "mongodb://u:***@h/d"),
+        (
+            "mongodb://u@h/d?tlsCertificateKeyFilePassword=pw&a=b",
+            "mongodb://u@h/d?tlsCertificateKeyFilePassword=***&a=b",
+        ),
+        ("mongodb://h/d?authMechanismProperties=AWS_SESSION_TOKEN:pw", "mongodb://h/d?authMechanismProperties=***"),
+        ("mongodb://u:pw/d", "mongodb://u:***/d"),
+        ("mongodb://h:27017,[::1]:2/d", "mongodb://h:27017,[::1]:2/d"),
+    ],
+)
+def test_secrets_of_a_url_are_not_shown(url: str, shown: str) -> None:
+    config = Config()
+    config.load_from_dict({"store": {"url": url}})
+    assert config.shown()["store"]["url"] == shown

@@ -201,6 +201,7 @@ def node_document(node: "NodeReport") -> Document:
         waiting=None if status is None else dict(status.waiting),
         owned=None if status is None else list(status.owned),
         process_pids=None if status is None else list(status.children),
+        refused_append_count=None if status is None else status.refused_append_count,
         store_error=None if status is None else status.store_error or None,
     )
 

@@ -83,6 +83,11 @@ class Registering:
     """This node's own entry among the nodes of the store."""
 
 
+@dataclass(frozen=True, slots=True)
+class Removing:
+    """A step of cleaning the store."""
+
+
 Purpose = (
     Scanning
     | Looking
@@ -95,6 +100,7 @@ Purpose = (
     | Locating
     | Relaying
     | Registering
+    | Removing
 )
 
 

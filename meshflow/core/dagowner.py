@@ -19,6 +19,7 @@ from meshflow.core.effects import Effect, Emit, Send
 from meshflow.core.events import JobRequeued, ResultDiscarded
 from meshflow.core.graph import DagDefinition
 from meshflow.core.handouts import Handouts
+from meshflow.core.inquiry import Inquiry
 from meshflow.core.large_inputs import LargeInputs
 from meshflow.core.messages import (
     Attempt,
@@ -91,13 +92,9 @@ class DagOwner:
         self._delayed: list[tuple[float, int]] = []
         self._seen: dict[NodeId, int] = {}
         self._to_acknowledge: dict[NodeId, None] = {}
-        self._silent: dict[NodeId, None] = {}
-        """After a take-over: members that have not told yet what they hold."""
-        self._held_back: list[int] = []
-        """Tasks that are queued, but not to be handed out before the members have told what they hold."""
+        self._inquiry = Inquiry()
         self._doomed: dict[Attempt, None] = {}
         """Stale attempts that are told to end, and so must not be adopted later."""
-        self._adopt_until = -math.inf
         self._is_ending, self._progress_at, self._progress_done = False, 0.0, -1
         self._asked_at = -math.inf
         self._offset_s = 0.0
@@ -110,8 +107,7 @@ class DagOwner:
         for task, (attempt, epoch, node) in self.fold.started_on.items():
             self.handouts.put(Attempt(self.run, task, attempt, epoch), node, now)
         if is_takeover:
-            self._adopt_until = now + self._settings.adopt_s
-            self._silent = dict.fromkeys(members)
+            self._inquiry.begin(members, now + self._settings.adopt_s)
             effects += [Send(member, Owned(self.run, self.log.epoch)) for member in members]
         if self._record.stop is not Stop.NONE:
             effects += self.ask_stop(self._record.stop, self._record.stop_reason)
@@ -126,9 +122,7 @@ class DagOwner:
         if not tasks:
             return
         self._record_entry(TasksQueued(tuple(tasks)))
-        if self._silent:
-            self._held_back += tasks
-        else:
+        if not self._inquiry.hold_back(tasks):
             self._push(tasks)
 
     def _push(self, tasks: Sequence[int]) -> None:
@@ -253,12 +247,14 @@ class DagOwner:
 
     def awaits(self, node: NodeId) -> bool:
         """Whether it matters that the node lists nothing of this run."""
-        return node in self._silent or self.handouts.has(node)
+        return self._inquiry.awaits(node) or self.handouts.has(node)
 
-    def held(self, sender: NodeId, listed: Sequence[Attempt], now: float) -> list[Effect]:
+    def held(self, sender: NodeId, listed: Sequence[Attempt], now: float, *, is_answer: bool = True) -> list[Effect]:
         """A node lists what it holds of this run: adopt what we did not know of, give up what it lacks, cancel what is
-        stale."""
-        self._silent.pop(sender, None)
+        stale. Unless it answers us, it may not have heard of the take-over yet, and keep its list of this run for the
+        owner before."""
+        if is_answer or listed:
+            self._inquiry.settle(sender)
         self.handouts.heard(sender, now)
         unknown = [attempt for attempt in listed if not self.handouts.is_current(attempt, sender)]
         # Those of a later epoch are for a later owner to judge.
@@ -269,7 +265,8 @@ class DagOwner:
             self._doomed.update(dict.fromkeys(stale))
             self.log.add(then=[Send(sender, Cancel(stale))])
         effects: list[Effect] = []
-        for task in self.handouts.missing(sender, listed, self.log.epoch, now):
+        epoch = 0 if self._inquiry.awaits(sender) else self.log.epoch
+        for task in self.handouts.missing(sender, listed, epoch, now):
             effects += self._lose(task, "its node does not know of it")
         return effects + self._tell_to_stop(sender)
 
@@ -290,7 +287,7 @@ class DagOwner:
 
     def node_gone(self, node: NodeId) -> list[Effect]:
         """A node is dead: its attempts are lost."""
-        self._silent.pop(node, None)
+        self._inquiry.settle(node)
         self._seen.pop(node, None)
         self._to_acknowledge.pop(node, None)
         return [effect for task, _ in self.handouts.at(node) for effect in self._lose(task, "its node is gone")]
@@ -359,10 +356,7 @@ class DagOwner:
     def wake(self, now: float) -> list[Effect]:
         """Queue what is due, and ask nodes that have been silent about attempts they were handed."""
         effects: list[Effect] = []
-        if self._held_back and (not self._silent or now >= self._adopt_until):
-            self._silent.clear()
-            self._push([task for task in self._held_back if self.is_waiting(task)])
-            self._held_back.clear()
+        self._push([task for task in self._inquiry.release(now) if self.is_waiting(task)])
         while self._delayed and self._delayed[0][0] <= now:
             if self.is_waiting(task := heapq.heappop(self._delayed)[1]):
                 self._enqueue((task,))
@@ -397,4 +391,4 @@ class DagOwner:
         """When `flush` is next due without any input."""
         due = self._delayed[0][0] if self._delayed else math.inf
         due = min(due, self._ask_at(), self._progress_at if self._has_progress else math.inf)
-        return min(due, self._adopt_until) if self._held_back else due
+        return min(due, self._inquiry.deadline())

@@ -106,5 +106,15 @@ class StoreProblem:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoreCleaned:
+    """This node has removed what was older than it is to be kept, or belonged to no run."""
+
+    run_count: int
+    row_count: int
+    size_bytes: int
+
+
 MembershipEvent = MemberJoined | MemberUpdated | MemberSuspected | MemberDied | MemberLeft | Refuted
-Event = MembershipEvent | RunClaimed | RunLost | RunFinished | JobRequeued | ResultDiscarded | StoreProblem
+RunEvent = RunClaimed | RunLost | RunFinished | JobRequeued | ResultDiscarded
+Event = MembershipEvent | RunEvent | StoreProblem | StoreCleaned

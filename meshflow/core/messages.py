@@ -6,6 +6,7 @@ Instants never travel, except wall-clock stamps for people to read; durations do
 
 from dataclasses import dataclass, field
 
+from meshflow.core.key_messages import AskKeys, KeysHeld, UseKeys
 from meshflow.core.member import Member, Status
 from meshflow.core.records import Batch, State, Value
 from meshflow.core.requests import Answer, Request, WriteOutput
@@ -219,6 +220,8 @@ class Holding:
     attempts: tuple[Attempt, ...]
     granted: int
     received: int
+    answers: RunId | None = None
+    """The run of the Owned that this answers; None: nobody has asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +290,8 @@ class StoreAsk:
 
     number: int
     requests: tuple[Request, ...]
+    is_borrowed: bool = False
+    """A node asks that has no store of its own: another such node refuses, lest they ask each other in circles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,4 +394,7 @@ Message = (
     | NodeStatus
     | Drain
     | Draining
+    | AskKeys
+    | UseKeys
+    | KeysHeld
 )

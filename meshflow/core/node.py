@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from meshflow.core.asks import Asks, Locating, Registering, Relaying
+from meshflow.core.asks import Asks, Locating, Registering, Relaying, Removing
 from meshflow.core.claims import ClaimSettings
 from meshflow.core.definitions import Definitions
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Effect, Emit, Send
 from meshflow.core.events import MemberDied, MemberJoined, MemberLeft, MemberUpdated
+from meshflow.core.kept import Spool
 from meshflow.core.member import Member, Status
 from meshflow.core.membership import Membership
 from meshflow.core.membership_settings import MembershipSettings
@@ -56,6 +57,7 @@ from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.records import RunRecord, Value
 from meshflow.core.registry import Registry
 from meshflow.core.requests import WriteOutput
+from meshflow.core.retention import Retention, RetentionSettings
 from meshflow.core.view import is_living
 from meshflow.core.watch import Watchers
 from meshflow.core.worker import Worker
@@ -72,12 +74,14 @@ class NodeSettings:
     owner: OwnerSettings = field(default_factory=OwnerSettings)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
     claims: ClaimSettings = field(default_factory=ClaimSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     register_s: float = 10.0
     """Seconds between a node's entries in the store's list of nodes, where peers on other hosts look for a seed."""
 
 
 class Node:
-    """One node. `definitions` reads what `submit` stored; `version` is told to those who ask for the status."""
+    """One node. `definitions` reads what `submit` stored; `version` is told to those who ask for the status; `spool`
+    takes the reports that are too many for memory."""
 
     def __init__(
         self,
@@ -87,6 +91,7 @@ class Node:
         rng: random.Random,
         now: float,
         version: str = "",
+        spool: Spool | None = None,
     ) -> None:
         self.id = me.id
         self.membership = Membership(me, settings.membership, rng)
@@ -99,12 +104,13 @@ class Node:
         self._asks = Asks()
         self._version = version
         self._started_at = now
-        self._worker = Worker(settings.worker, self._asks)
+        self._worker = Worker(settings.worker, self._asks, spool)
         self._runs = OwnedRuns(me.id, self._asks, definitions, settings.claims, settings.owner, settings.dispatch, now)
         self._watchers = Watchers()
         self._clients = Watchers()
         self._inside: deque[Message] = deque()
         self._registry = Registry(self._asks, self._runs.names, settings.register_s, now)
+        self._retention = Retention(self._asks, settings.retention, now)
         self._refresh_members()
 
     # --- life ---
@@ -184,9 +190,9 @@ class Node:
                     self._worker.offered(sender)
             case ReportsAck(run=run, upto=upto):
                 self._worker.acknowledged(sender, run, upto)
-            case Holding(attempts=attempts, granted=granted, received=received):
+            case Holding(attempts=attempts, granted=granted, received=received, answers=answers):
                 self._runs.dispatcher.demand(sender, granted, received, now)
-                return self._runs.held(sender, attempts, now)
+                return self._runs.held(sender, attempts, now, answers)
             case Cancel(attempts=attempts):
                 return self._worker.cancel(attempts)
             case Stopping(run=run):
@@ -209,6 +215,8 @@ class Node:
                 return self._runs.signal(sender, message, now)
             case SignalAnswer():
                 return self._worker.signal_answered(message) + self._runs.signal_answered(message)
+            case StoreAsk(number=number, is_borrowed=True) if not self.membership.me.has_store:
+                return [Send(sender, StoreAnswers(number, (), "it has no store of its own"))]
             case StoreAsk(number=number, requests=requests):
                 return [self._asks.ask(Relaying(sender, number), *requests)]
             case Watch():
@@ -232,6 +240,9 @@ class Node:
                 return []
             case Registering():
                 return self.membership.contact(self._registry.answered(answers, now + self.wall_offset_s))
+            case Removing():
+                self._retention.answered(answers, now)
+                return []
             case Relaying(to=to, number=number):
                 return [Send(to, StoreAnswers(number, tuple(answers)))]
             case Locating(run=run):
@@ -283,6 +294,7 @@ class Node:
             effects += self._react(self.membership.tick(now), now)
         me, alive = self.membership.me, self.membership.alive()
         effects += self._registry.flush(me, alive, now, now + self.wall_offset_s)
+        effects += self._retention.flush(me, alive, now, now + self.wall_offset_s)
         while True:
             effects += self._outward(self._runs.flush(now, self.wall_offset_s))
             effects += self._publish(now)
@@ -294,8 +306,8 @@ class Node:
 
     def deadline(self) -> float:
         """When `flush` is next due without any input; `math.inf` for never."""
-        registry_at = self._registry.deadline()
-        return min(self.membership.deadline(), self._runs.deadline(), self._worker.deadline(), registry_at)
+        store_at = min(self._registry.deadline(), self._retention.deadline())
+        return min(self.membership.deadline(), self._runs.deadline(), self._worker.deadline(), store_at)
 
     # --- inside ---
 

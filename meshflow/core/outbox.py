@@ -5,16 +5,20 @@ Invariants:
 2. After a change of owner everything that is not acknowledged is sent again, to the new owner.
 3. What was sent and not acknowledged is sent again, however much is added meanwhile; ever less often, for an owner
    whose store is away cannot acknowledge.
+4. No more than `_MAX_UNACKNOWLEDGED_BYTES` are sent ahead of acknowledgements: an owner keeps in memory what it cannot
+   log yet.
 """
 
 import math
 from dataclasses import dataclass, field
 
-from meshflow.core.messages import Finished, Output, Report
+from meshflow.core.kept import Kept, Spooled, size_of
+from meshflow.core.messages import Attempt, Output, Report
 from meshflow.ids import NodeId, RunId
 
 _MAX_REPORTS_A_MESSAGE = 512
-_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+_MAX_UNACKNOWLEDGED_BYTES = 8 * 1024 * 1024
+"""More than an owner logs while an acknowledgement is on its way; also what one message may hold."""
 _MAX_PAUSE = 8
 """Reports are sent again after 1, 2, 4, then 8 times `resend_s`."""
 
@@ -29,9 +33,15 @@ class Outbox:
     first: int
     """The number of the oldest report that is kept, or of the next one if there is none."""
     resend_s: float = 1.0
-    _reports: list[Report] = field(default_factory=list)
+    kept: Kept = field(default_factory=Kept)
+    """Where the reports wait."""
+    _reports: list[Report | Spooled] = field(default_factory=list)
+    _sizes: list[int] = field(default_factory=list)
+    """What each of them holds, in bytes."""
     _sent: int = 0
     """How many of `_reports` have been sent to this owner."""
+    _sent_bytes: int = 0
+    """What those hold."""
     _sent_at: float = math.inf
     """When they were, all together, or when the last acknowledgement was noticed, which is at the next look."""
     _pause: int = 1
@@ -44,9 +54,9 @@ class Outbox:
         return not self._reports
 
     @property
-    def reports(self) -> tuple[Report, ...]:
-        """What is not acknowledged, oldest first."""
-        return tuple(self._reports)
+    def ended(self) -> list[Attempt]:
+        """The attempts whose end or return is not acknowledged, oldest first."""
+        return [item.attempt for item in self._reports if not _is_output(item)]
 
     @property
     def next(self) -> int:
@@ -55,12 +65,18 @@ class Outbox:
 
     def add(self, report: Report) -> None:
         """Have `report` delivered."""
-        self._reports.append(report)
+        size_bytes = size_of(report)
+        self._reports.append(self.kept.put(report, size_bytes))
+        self._sizes.append(size_bytes)
+
+    def drop(self) -> None:
+        """Nobody wants these reports any more."""
+        self.acknowledge(self.next)
 
     def turn_to(self, owner: NodeId, epoch: int) -> None:
         """The run has another owner: everything is sent again."""
         self.owner, self.epoch = owner, epoch
-        self._sent = 0
+        self._sent = self._sent_bytes = 0
         self._become_trusted()
 
     def acknowledge(self, upto: int) -> None:
@@ -68,7 +84,10 @@ class Outbox:
         count = min(max(0, upto - self.first), len(self._reports))
         if not count:
             return
-        del self._reports[:count]
+        self._sent_bytes -= sum(self._sizes[: min(count, self._sent)])
+        for item, size_bytes in zip(self._reports[:count], self._sizes, strict=False):
+            self.kept.drop(item, size_bytes)
+        del self._reports[:count], self._sizes[:count]
         self.first += count
         self._sent = max(0, self._sent - count)
         self._become_trusted()
@@ -84,27 +103,30 @@ class Outbox:
             return []
         self._sent_at, self._stalled_at = min(self._sent_at, now), min(self._stalled_at, now)
         if self._sent and now >= self._resend_at:
-            self._sent = 0
+            self._sent = self._sent_bytes = 0
             self._pause = min(2 * self._pause, _MAX_PAUSE)
-        if self._sent == len(self._reports):
-            return []
         if not self._sent:
             self._sent_at = now
-        start, self._sent = self._sent, len(self._reports)
-        return self._messages(start)
-
-    def _messages(self, start: int) -> list[tuple[int, tuple[Report, ...]]]:
         messages: list[tuple[int, tuple[Report, ...]]] = []
-        size_bytes = 0
-        for index in range(start, len(self._reports)):
-            more_bytes = _size_bytes(self._reports[index])
-            if index > start and (
-                index - start == _MAX_REPORTS_A_MESSAGE or size_bytes + more_bytes > _MAX_MESSAGE_BYTES
-            ):
-                messages.append((self.first + start, tuple(self._reports[start:index])))
-                start, size_bytes = index, 0
-            size_bytes += more_bytes
-        return [*messages, (self.first + start, tuple(self._reports[start:]))]
+        while self._may_send_more:
+            messages.append(self._next_message())
+        return messages
+
+    @property
+    def _may_send_more(self) -> bool:
+        """Invariant 4; one report may go in any case."""
+        if self._sent == len(self._reports):
+            return False
+        return not self._sent or self._sent_bytes + self._sizes[self._sent] <= _MAX_UNACKNOWLEDGED_BYTES
+
+    def _next_message(self) -> tuple[int, tuple[Report, ...]]:
+        start = self._sent
+        for size_bytes in self._sizes[start : start + _MAX_REPORTS_A_MESSAGE]:
+            if self._sent and self._sent_bytes + size_bytes > _MAX_UNACKNOWLEDGED_BYTES:
+                break
+            self._sent_bytes += size_bytes
+            self._sent += 1
+        return self.first + start, tuple(self.kept.get(item) for item in self._reports[start : self._sent])
 
     @property
     def _resend_at(self) -> float:
@@ -116,16 +138,10 @@ class Outbox:
 
     def deadline(self) -> float:
         """When `due` has something next."""
-        if self._sent < len(self._reports):
+        if self._may_send_more:
             return -math.inf
         return self._resend_at if self._reports else math.inf
 
 
-def _size_bytes(report: Report) -> int:
-    match report:
-        case Finished(value=value, reason=reason):
-            return len(value.inline) + len(reason)
-        case Output(chunk=chunk):
-            return len(chunk.data)
-        case _:
-            return 0
+def _is_output(item: Report | Spooled) -> bool:
+    return item.is_output if isinstance(item, Spooled) else isinstance(item, Output)

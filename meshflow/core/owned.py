@@ -14,17 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from meshflow.core.agenda import Agenda
-from meshflow.core.asks import (
-    Appending,
-    Asks,
-    Claiming,
-    Closing,
-    Creating,
-    Loading,
-    Looking,
-    Purpose,
-    Scanning,
-)
+from meshflow.core.asks import Appending, Asks, Claiming, Closing, Creating, Loading, Looking, Purpose, Scanning
 from meshflow.core.claims import Claims, ClaimSettings, Load
 from meshflow.core.dagowner import DagOwner
 from meshflow.core.dagrun import DagRun
@@ -79,6 +69,7 @@ class OwnedRuns:
         self._closed: dict[RunId, None] = {}
         self._workflows: dict[RunId, WorkflowOwner] = {}
         self._hinted_by: dict[RunId, NodeId] = {}
+        self._look_again: dict[RunId, NodeId] = {}
         self._behind: dict[RunId, None] = {}
         """Dag runs that hand nothing out before the store has caught up."""
         self._agenda = Agenda()
@@ -122,6 +113,9 @@ class OwnedRuns:
     def run_open(self, sender: NodeId, run: RunId) -> list[Effect]:
         """Somebody points to a run."""
         self._hinted_by[run] = sender
+        if self._asks.is_asking(Looking(run)):
+            self._look_again[run] = sender  # what is being read may be older than what the hint is about
+            return []
         return [self._asks.ask(Looking(run), LoadRun(run))]
 
     def owned_elsewhere(self, sender: NodeId, message: Owned) -> None:
@@ -144,8 +138,10 @@ class OwnedRuns:
         self._agenda.touch(message.run)
         return dag.reports(sender, message, now)
 
-    def held(self, sender: NodeId, attempts: Sequence[Attempt], now: float) -> list[Effect]:
-        """A node lists all attempts that it holds of our runs."""
+    def held(
+        self, sender: NodeId, attempts: Sequence[Attempt], now: float, answers: RunId | None = None
+    ) -> list[Effect]:
+        """A node lists all attempts that it holds of our runs. `answers` is the run we have asked about; None: none."""
         by_run: dict[RunId, list[Attempt]] = {}
         for attempt in attempts:
             by_run.setdefault(attempt.run, []).append(attempt)
@@ -154,7 +150,7 @@ class OwnedRuns:
         for run, dag in self._dags.items():
             if run in by_run or dag.awaits(sender):
                 self._agenda.touch(run)
-                effects += dag.held(sender, by_run.get(run, ()), now)
+                effects += dag.held(sender, by_run.get(run, ()), now, is_answer=run == answers)
         return effects
 
     def signal(self, sender: NodeId, signal: Signal, now: float) -> list[Effect]:
@@ -221,10 +217,10 @@ class OwnedRuns:
         return effects + [self._asks.ask(Looking(run), LoadRun(run)) for run in dict.fromkeys(missing)]
 
     def _looked(self, run: RunId, record: object, now: float) -> list[Effect]:
-        hinted_by = self._hinted_by.pop(run, None)
+        hinted_by, again_by = self._hinted_by.pop(run, None), self._look_again.pop(run, None)
+        effects = [] if again_by is None else self.run_open(again_by, run)
         if isinstance(record, RunRecord) and not record.state.is_final:
-            return self._consider(record, hinted_by, now)
-        effects: list[Effect] = []
+            return effects + self._consider(record, hinted_by, now)
         owner = self._owner_of(run)
         if owner is not None and owner.fold.ended is None:
             # Taken over unnoticed, and ended by who did; or removed.

@@ -57,6 +57,8 @@ class ListRuns:
     workflows_only: bool = False
     workflow: str | None = None
     limit: int | None = None
+    before: float | None = None
+    """Created before this instant (wall clock)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +218,51 @@ class ListNodes:
 
 @dataclass(frozen=True, slots=True)
 class RemoveRun:
-    """Remove a workflow run and all that belongs to it: dag runs, logs, blobs, document, output. Answer: bool, False if
-    there is none, or `run` is a dag run."""
+    """Take a workflow run that has ended out of the store, with its dag runs and its document: from now on it is not
+    shown, read or claimed. All that belongs to it (logs, blobs, output, large values) goes with the Sweeps that follow.
+    Answer: bool, False if there is none, it is open, or `run` is a dag run."""
 
     run: RunId
+    output_only: bool = False
+    """Take out nothing but what its tasks printed; False is also the answer if they printed nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveOrphans:
+    """Look for what belongs to no run (a submission died half way, or a writer came too late), and note it. What was
+    noted before, and still belongs to none, is taken out, as by RemoveRun. A bounded number of runs is looked at.
+    Answer: str, the next `after`; empty if all have been looked at."""
+
+    at: float
+    """Wall clock: what is found now was noted then."""
+    noted_before: float
+    """What was noted before this instant is taken out."""
+    after: str = ""
+    """Where to go on; empty: at the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNodes:
+    """Forget nodes that were not seen since `before` (wall clock), with their names. Answer: int, how many."""
+
+    before: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Remove a part of what was taken out, small enough that nobody waits long for it, and give space back. To be
+    repeated until it is done; by whom, and after what pause, does not matter. Answer: Swept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a Sweep removed."""
+
+    row_count: int
+    size_bytes: int
+    """Of logs, blobs, output and values, without what the store needs to keep them."""
+    is_done: bool
+    """Whether nothing is left to remove, nor space to give back."""
 
 
 Request = (
@@ -242,6 +285,9 @@ Request = (
     | ForgetNode
     | ListNodes
     | RemoveRun
+    | RemoveOrphans
+    | RemoveNodes
+    | Sweep
 )
 
 Answer = object

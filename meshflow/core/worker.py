@@ -23,6 +23,7 @@ from meshflow.core.codes import Codes
 from meshflow.core.credit import Credit
 from meshflow.core.effects import Effect, Kill, Recall, Resize, Send, Start, TellStopping
 from meshflow.core.held import Held
+from meshflow.core.kept import Kept, Spool
 from meshflow.core.messages import (
     Attempt,
     Demand,
@@ -52,7 +53,7 @@ _MAX_EPOCHS = 4096
 class Worker:
     """The pulling end of one node."""
 
-    def __init__(self, settings: WorkerSettings, asks: Asks) -> None:
+    def __init__(self, settings: WorkerSettings, asks: Asks, spool: Spool | None = None) -> None:
         self.settings = settings
         self.is_draining = False
         self.done_count = 0
@@ -67,6 +68,7 @@ class Worker:
         """When jobs that were started ahead have waited for too long."""
         self._calls = Calls()
         self._outboxes: dict[RunId, Outbox] = {}
+        self._kept = Kept(spool, settings.max_kept_bytes)
         self._next_report = 1
         self._ended: dict[Attempt, None] = {}
         """Attempts that ran here of late or were given back, so that a double of their job that comes late is known."""
@@ -133,7 +135,7 @@ class Worker:
         """`sender` drives the run in `epoch`: everything about the run goes there now, and what we hold is told."""
         if epoch >= self._epochs.get(run, 0):
             self._turn_to(run, sender, epoch)
-        return [Send(sender, Holding(self._held_by_owner().get(sender, ()), *self._credit.totals(sender)))]
+        return [Send(sender, Holding(self._held_by_owner().get(sender, ()), *self._credit.totals(sender), run))]
 
     def owner_gone(self, peer: NodeId, now: float) -> None:
         """A node is dead or has left: its credit is void. Attempts and reports of its runs wait for their next owner,
@@ -209,7 +211,9 @@ class Worker:
             if record.owner is not None and record.epoch >= self._epochs.get(run, 0):
                 self._turn_to(run, record.owner, record.epoch)
             return []
-        self._outboxes.pop(run, None)
+        outbox = self._outboxes.pop(run, None)
+        if outbox is not None:
+            outbox.drop()
         self._locate_at.pop(run, None)
         self._calls.run_ended(run)
         return self.cancel([attempt for attempt in self._held if attempt.run == run])
@@ -246,7 +250,8 @@ class Worker:
         run = report.attempt.run
         outbox = self._outboxes.get(run)
         if outbox is None:
-            outbox = self._outboxes[run] = Outbox(run, owner, self._epochs.get(run, 0), self._next_report)
+            epoch = self._epochs.get(run, 0)
+            outbox = self._outboxes[run] = Outbox(run, owner, epoch, self._next_report, kept=self._kept)
         outbox.add(report)
         # A run's next outbox goes on above this one, so that a number never names two reports.
         self._next_report = max(self._next_report, outbox.next)
@@ -360,8 +365,7 @@ class Worker:
         for attempt, item in self._held.items():
             held.setdefault(item.owner, []).append(attempt)
         for outbox in self._outboxes.values():
-            ended = [report.attempt for report in outbox.reports if not isinstance(report, Output)]
-            held.setdefault(outbox.owner, []).extend(ended)
+            held.setdefault(outbox.owner, []).extend(outbox.ended)
         return {owner: tuple(attempts) for owner, attempts in held.items()}
 
     def _tell_holding(self, now: float) -> list[Effect]:

@@ -33,3 +33,5 @@ class WorkerSettings:
     """Seconds between SIGTERM and SIGKILL for a cancelled attempt."""
     max_code_bytes: int = 64 * 1024 * 1024
     """Pickled code kept for reuse."""
+    max_kept_bytes: int = 64 * 1024 * 1024
+    """Results and output that wait in memory for an owner's log; what is beyond waits on the disk of the node."""

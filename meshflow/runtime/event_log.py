@@ -19,6 +19,7 @@ from meshflow.core.events import (
     RunClaimed,
     RunFinished,
     RunLost,
+    StoreCleaned,
     StoreProblem,
 )
 from meshflow.core.member import Member
@@ -40,6 +41,7 @@ _LEVELS: dict[type, tuple[int, str]] = {
     RunFinished: (logging.INFO, "a run has ended"),
     JobRequeued: (logging.WARNING, "an attempt was lost"),
     ResultDiscarded: (logging.INFO, "a result of an attempt that does not count any more was discarded"),
+    StoreCleaned: (logging.INFO, "old runs, or what belonged to none, were removed from the store"),
     StoreProblem: (logging.ERROR, "the store has refused what it should not"),
 }
 

@@ -15,6 +15,7 @@ All calls and callbacks belong to the thread of the event loop.
 """
 
 import asyncio
+import errno
 import math
 import time
 from collections import deque
@@ -26,6 +27,7 @@ from meshflow.core.messages import Attempt, Finished, Job, StoreAnswers
 from meshflow.core.records import State, Value
 from meshflow.core.requests import Answer, ExtendField, GetField, Request, SetFields, WriteOutput
 from meshflow.errors import PeerError, UsageError
+from meshflow.runtime.event_log import log_problem
 from meshflow.runtime.fleet import ExecutorSettings, Fleet
 from meshflow.runtime.pipes import Frame, Signalled, StoreAsked, TaskEnded
 from meshflow.runtime.task_process import Assigned, TaskProcess
@@ -39,6 +41,11 @@ to answer."""
 
 _MAX_DEATHS = 3
 """A job fails when so many processes died that had it as their next one and had not begun it."""
+
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+"""Errors for want of descriptors, memory or processes: of this moment and this host, and no fault of the task."""
+
+_SCARCE_PAUSE_S = 1.0
 
 _NODE_STOPPED = "the node was stopped"
 
@@ -84,6 +91,7 @@ class Executor:
         """Those that no process has."""
         self._busy: dict[int, TaskProcess] = {}
         """Who has jobs, by their numbers."""
+        self._scarce_timer: asyncio.TimerHandle | None = None
         self._is_closing = False
         self._is_settling = False
         """Whether a process is being settled: it must not be given anything new at the same time."""
@@ -169,6 +177,8 @@ class Executor:
         """End all processes, and with them everything that tasks have left running. Tasks that still run are killed,
         with `grace_s` to clean up."""
         self._is_closing = True
+        if self._scarce_timer is not None:
+            self._scarce_timer.cancel()
         for process in list(self._busy.values()):
             self._wait(self._settle(process))
             if process.head is not None:
@@ -213,20 +223,36 @@ class Executor:
             if longest is not None and len(longest.assigned) > 1:
                 self._take_back(longest)
         while self._waiting:
+            assigned, process = self._waiting[0], None
             try:
                 process = self._next_process()
-            except OSError as problem:
-                self._refuse(self._waiting.popleft(), f"the task process could not be started: {problem}")
-                continue
-            if process is None:
-                return
-            assigned = self._waiting.popleft()
-            self._busy[process.number] = process
-            try:
+                if process is None:
+                    return
+                self._busy[process.number] = process
                 process.give(assigned)
             except OSError as problem:
-                self._refuse(assigned, f"it could not be handed to a task process: {problem}")
-                self._release(process)
+                if process is not None:
+                    self._release(process)
+                if self._is_scarce(problem):
+                    return
+                failed = (
+                    "it could not be handed to a task process" if process else "the task process could not be started"
+                )
+                self._refuse(assigned, f"{failed}: {problem}")
+            self._waiting.popleft()
+
+    def _is_scarce(self, problem: OSError) -> bool:
+        """Whether what waits has to wait on, for what the host lacks now; then it is looked at again soon."""
+        if problem.errno not in _SCARCE:
+            return False
+        if self._scarce_timer is None:
+            log_problem(f"tasks wait, for no task process can be given any: {problem}")
+            self._scarce_timer = self._loop.call_later(_SCARCE_PAUSE_S, self._look_again)
+        return True
+
+    def _look_again(self) -> None:
+        self._scarce_timer = None
+        self._place()
 
     def _next_process(self) -> TaskProcess | None:
         """Who gets the next job: one that is idle, or a new one, or the one with the fewest jobs. None: it waits.

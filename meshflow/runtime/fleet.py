@@ -36,10 +36,15 @@ class ExecutorSettings:
     reason. A new process costs some milliseconds, and the imports of its tasks."""
     max_output_bytes: int = 10 * 1024 * 1024
     """What is kept of the output of one attempt, both streams together, in the store; the rest is dropped."""
+    max_value_bytes: int = 512 * 1024 * 1024
+    """Largest value that a task may hand on, pickled; an attempt with a larger one fails. What `payload` makes at most,
+    and what a store takes."""
     max_code_bytes: int = 64 * 1024 * 1024
     """Pickled code that each process keeps for further tasks; what was dropped for want of room is sent again."""
     kill_grace_s: float = 3.0
     """Between SIGTERM and SIGKILL for a task that exceeds its timeout; 0 gives it no time to clean up."""
+    umask: int = -1
+    """The file mode mask that tasks begin with; -1: that of the node."""
 
 
 class FleetEvents(TaskProcessEvents, Protocol):
@@ -59,7 +64,7 @@ class Fleet:
         self._settings = settings
         self._loop = loop
         self._events = events
-        self._launcher = Launcher(node_name, loop, self)
+        self._launcher = Launcher(node_name, loop, self, settings.umask)
         self._warm_count = 0
         self._last_number = 0
         self._processes: dict[int, TaskProcess] = {}

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from meshflow.ids import NodeId
 from meshflow.runtime.address import Address
-from meshflow.runtime.keys import KeyRequired, MeshKey, keep_key, make_key, read_key
+from meshflow.runtime.key_files import keep_keys, read_keys, replace_keys
+from meshflow.runtime.keys import KeyRequired, MeshKey, make_key
 from meshflow.runtime.private import STATE_VARIABLE, BadFolder, PrivateFolder, runtime_place, state_place
 from meshflow.wire import PROTOCOL_VERSION
 
@@ -53,10 +54,10 @@ class RuntimeFolder:
 
     def __init__(self, place: PrivateFolder) -> None:
         self._place = place
-        self._key: MeshKey | None = None
+        self._keys: tuple[MeshKey, ...] = ()
 
-    def key(self) -> MeshKey:
-        """The key of the mesh on this host; made when there is none.
+    def keys(self) -> tuple[MeshKey, ...]:
+        """The keys of the mesh on this host, the one in use first; made when there is none.
 
         Raises:
             BadFolder: the folder cannot be used.
@@ -64,14 +65,34 @@ class RuntimeFolder:
         """
         path = self._place.ready() / _KEY_FILE
         try:
-            self._key = read_key(path) if path.exists() else keep_key(path, self._key or make_key())
+            self._keys = read_keys(path) if path.exists() else keep_keys(path, self._keys or (make_key(),))
         except OSError as problem:
             raise self._place.bad(problem) from problem
-        return self._key
+        return self._keys
+
+    def replace_keys(self, keys: tuple[MeshKey, ...]) -> None:
+        """Put other keys in the place of those that are there.
+
+        Raises:
+            BadFolder, OSError: they cannot be written; the old ones are still there.
+        """
+        replace_keys(self._place.ready() / _KEY_FILE, keys)
+        self._keys = keys
+
+    def follow(self, keys: tuple[MeshKey, ...]) -> None:
+        """The key of this host's mesh, which was made one to share and is kept elsewhere, has changed there: leave no
+        revoked key here.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._keys = ()
+        if self.key_path.exists():
+            self.replace_keys(keys)
 
     @property
     def key_path(self) -> Path:
-        """The file with that key."""
+        """The file with those keys."""
         return self._place.path / _KEY_FILE
 
     def register(self, node: NodeId, name: str, address: str, started_at: float) -> None:
@@ -82,8 +103,8 @@ class RuntimeFolder:
             BadFolder: the folder cannot be used.
             BadKey, UnsafeKeyFile: there is a key file, and it cannot be used.
         """
-        if self._key is not None:
-            self.key()
+        if self._keys:
+            self.keys()
         pid = os.getpid()
         entry = NodeEntry(node, name, address, started_at, PROTOCOL_VERSION, socket.gethostname(), pid, _birth(pid))
         try:
@@ -152,10 +173,16 @@ def state_folder(mesh: str, environ: Mapping[str, str]) -> Path:
 class FoundKey:
     """The key to use, and where it is from."""
 
-    key: MeshKey
+    keys: tuple[MeshKey, ...]
+    """The one in use first, then those that are tried as well."""
     path: Path
     is_shared: bool
     """Whether somebody made or copied it on purpose, for more than one host."""
+
+    @property
+    def key(self) -> MeshKey:
+        """The key in use."""
+        return self.keys[0]
 
     def check_bind(self, numeric: Address) -> None:
         """Refuse to listen where other hosts can reach us with a key that they can't have.
@@ -167,6 +194,11 @@ class FoundKey:
             raise KeyRequired(str(numeric))
 
 
+def shared_key_path(state: Path) -> Path:
+    """Where `share_key` puts the key."""
+    return state / _KEY_FILE
+
+
 def find_key(runtime: RuntimeFolder, state: Path, key_file: str = "") -> FoundKey:
     """The key in `key_file`; else the one that `share_key` made; else the one of this host's mesh, made if need be.
 
@@ -174,10 +206,10 @@ def find_key(runtime: RuntimeFolder, state: Path, key_file: str = "") -> FoundKe
         BadFolder: the runtime folder is needed and cannot be used.
         BadKey, UnsafeKeyFile: there is a key file, and it cannot be used.
     """
-    shared = Path(key_file) if key_file else state / _KEY_FILE
+    shared = Path(key_file) if key_file else shared_key_path(state)
     if key_file or os.path.exists(shared):  # not `Path.exists`, which raises where we may not look
-        return FoundKey(read_key(shared), shared, is_shared=True)
-    return FoundKey(runtime.key(), runtime.key_path, is_shared=False)
+        return FoundKey(read_keys(shared), shared, is_shared=True)
+    return FoundKey(runtime.keys(), runtime.key_path, is_shared=False)
 
 
 def share_key(runtime: RuntimeFolder, state: Path) -> FoundKey:
@@ -189,9 +221,9 @@ def share_key(runtime: RuntimeFolder, state: Path) -> FoundKey:
         BadFolder: one of the folders cannot be used.
         BadKey, UnsafeKeyFile: there is a key file, and it cannot be used.
     """
-    path = state / _KEY_FILE
+    path = shared_key_path(state)
     try:
-        return FoundKey(keep_key(path, runtime.key()), path, is_shared=True)
+        return FoundKey(keep_keys(path, runtime.keys()), path, is_shared=True)
     except OSError as problem:
         raise BadFolder(state, str(problem.strerror), STATE_VARIABLE) from problem
 
@@ -202,9 +234,13 @@ def share_key(runtime: RuntimeFolder, state: Path) -> FoundKey:
 def _write_whole(path: Path, text: str) -> None:
     path.parent.mkdir(0o700, exist_ok=True)
     handle, unfinished = tempfile.mkstemp(prefix=".", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(unfinished, path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(unfinished, path)
+    except OSError:
+        os.unlink(unfinished)
+        raise
 
 
 def _is_running(entry: NodeEntry) -> bool:

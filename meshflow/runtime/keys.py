@@ -5,15 +5,14 @@ hosts, it is one word that shells leave alone:
 
     meshkey1_ + base64url(secret key of 32 bytes + the first 4 bytes of its SHA-256)
 
-The public half follows from it. The check sum tells a word that was copied badly from the key of another mesh.
+The public half follows from it. The check sum tells a word that was copied badly from the key of another mesh. A
+fingerprint names a key without giving it away.
+
+While the key of a mesh is being changed, its members hold several; `key_files.py` has the order.
 """
 
 import base64
 import hashlib
-import os
-import stat
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,9 +22,7 @@ from meshflow.runtime.transport import curve
 _PREFIX = "meshkey1_"
 _SECRET_BYTES = 32
 _CHECK_BYTES = 4
-_COMMENT = "# The key of a MeshFlow mesh: who can read this may run code on all of its nodes.\n"
-_MAX_FILE_BYTES = 4096
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_FINGERPRINT_BYTES = 4
 
 
 class BadKey(UsageError):
@@ -58,6 +55,11 @@ class MeshKey:
 
     public: str
     secret: str = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """8 hex digits that tell this key from others, and may be shown to anyone."""
+        return hashlib.sha256(self.public.encode("ascii")).digest()[:_FINGERPRINT_BYTES].hex()
 
     def text(self) -> str:
         """The one word that `parse_key` reads. Secret."""
@@ -93,48 +95,3 @@ def parse_key(text: str) -> MeshKey:
 
 def _check_sum(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()[:_CHECK_BYTES]
-
-
-def read_key(path: Path) -> MeshKey:
-    """The key in the file.
-
-    Raises:
-        BadKey: there is no such file, it cannot be read, or it holds no key.
-        UnsafeKeyFile: others may read or change it.
-    """
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & _OTHERS:
-                raise UnsafeKeyFile(path, mode)
-            text = file.read(_MAX_FILE_BYTES).decode("ascii", "replace")
-    except OSError as problem:
-        raise BadKey(f"the key file '{path}' cannot be read: {problem.strerror}") from problem
-    words = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    try:
-        return parse_key(words[0] if words else "")
-    except BadKey as problem:
-        raise BadKey(f"in the key file '{path}': {problem}") from None
-
-
-def keep_key(path: Path, key: MeshKey) -> MeshKey:
-    """Write the key to a new file that only its owner can read; if the file exists, leave it. Returns the key that the
-    file holds: of several processes that do this at once, one wins, and all get the same.
-
-    Raises:
-        BadKey, UnsafeKeyFile: the file exists, and is not fit to be used.
-        OSError: it cannot be written.
-    """
-    # Linking a complete file to the name is atomic, and fails if the name is taken; with O_EXCL, others would read a
-    # file that is not written yet. mkstemp makes it with mode 0600.
-    handle, name = tempfile.mkstemp(prefix=".key-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(f"{_COMMENT}{key.text()}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        os.unlink(name)
-    return read_key(path)

@@ -29,6 +29,10 @@ template.main(int(sys.argv[1]), sys.argv[2])
 """
 """What the template runs. It finds modules where its node finds them."""
 
+_NODE_ONLY = "MESHFLOW_STORE__"
+"""Variables of the section `store`, the password among them. Tasks have no use for them, and print their environment
+now and then."""
+
 _CLOSE_S = 10.0
 """How long the node waits for its template at the end; the template itself gives up earlier."""
 
@@ -43,10 +47,14 @@ class LauncherEvents(Protocol):
 class Launcher:
     """Starts task processes; owns the template."""
 
-    def __init__(self, node_name: str, loop: asyncio.AbstractEventLoop, events: LauncherEvents) -> None:
+    def __init__(
+        self, node_name: str, loop: asyncio.AbstractEventLoop, events: LauncherEvents, umask: int = -1
+    ) -> None:
+        """`umask` is the file mode mask of the task processes; -1: that of this process."""
         self._node_name = node_name
         self._loop = loop
         self._events = events
+        self._umask = umask
         self._template: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._orders: deque[tuple[bytes, tuple[int, ...]]] = deque()
@@ -95,12 +103,15 @@ class Launcher:
         self._reap_template()
         ours, theirs = socket.socketpair()
         path = [os.path.abspath(entry) for entry in sys.path]
+        environment = {name: text for name, text in os.environ.items() if not name.startswith(_NODE_ONLY)}
         with theirs:
             try:
                 self._template = subprocess.Popen(
                     # -P: a `random.py` in the folder where the node was started must not pass for a module.
                     [sys.executable, "-P", "-c", _START, str(theirs.fileno()), self._node_name, *path],
                     stdin=subprocess.DEVNULL,
+                    env=environment,
+                    umask=self._umask,
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,  # Ctrl-C at the terminal of the node is for the node to deal with.
                 )

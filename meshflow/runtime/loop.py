@@ -24,6 +24,7 @@ from meshflow.core.effects import (
     TellStopping,
 )
 from meshflow.core.events import MemberJoined, MemberUpdated
+from meshflow.core.key_messages import AskKeys, UseKeys
 from meshflow.core.messages import Attempt, Finished, Input, Job
 from meshflow.core.node import Node
 from meshflow.core.records import State, Value
@@ -42,6 +43,8 @@ from meshflow.ids import RunId, workflow_of
 from meshflow.runtime.event_log import log_event, log_problem
 from meshflow.runtime.executor import Executor
 from meshflow.runtime.fleet import ExecutorSettings
+from meshflow.runtime.key_keeper import KeyKeeper
+from meshflow.runtime.key_ring import KeyRing
 from meshflow.runtime.storage import Storage
 from meshflow.runtime.transport.node import Transport
 
@@ -68,17 +71,22 @@ class NodeLoop:
         storage: Callable[[Callable[[str], None]], Storage],
         executor_settings: ExecutorSettings,
         loop: asyncio.AbstractEventLoop,
+        keys: KeyRing,
     ) -> None:
         self.node = node
         self.transport = transport
+        self.keys = KeyKeeper(keys, transport, loop, self._wake)
+        """Changes the keys of `transport`; its `watch` is to run beside the loop."""
         self.stopped = asyncio.Event()
         """Set when the node has drained and left."""
         self._loop = loop
+        self._max_value_bytes = executor_settings.max_value_bytes
         self._storage = storage(self._store_state)
         self._executor = Executor(executor_settings, node.membership.me.name, loop, self)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._is_turn_due = False
+        self._is_closing = False
         self._wall_checked_at = -_WALL_CHECK_S
         self._reads_after_flush: dict[tuple[Attempt, int], GetField] = {}
         self._fetching: dict[Attempt, None] = {}
@@ -100,12 +108,14 @@ class NodeLoop:
 
     async def close(self, grace_s: float) -> None:
         """Stop at once: kill what runs, say goodbye, let go of everything."""
+        self._is_closing = True
         if self._timer is not None:
             self._timer.cancel()
         self._perform(self.node.leave(self._now()))
         await self._executor.close(grace_s)
         self._loop.remove_reader(self.transport.fileno())
         self._storage.close(grace_s)
+        self.keys.close()
         self.transport.close()
 
     # --- turns ---
@@ -122,6 +132,11 @@ class NodeLoop:
     def _turn(self) -> None:
         self._is_turn_due = False
         now = self._now()
+        if self._timer is not None and now - self._timer_at > _LATE_S:
+            # A turn that was asked for before the loop was held up is run before the timer that would notice it.
+            self._timer.cancel()
+            self._timer_fired()
+            return
         if now - self._wall_checked_at >= _WALL_CHECK_S:
             self._wall_checked_at = now
             self.node.wall_offset_s = time.time() - now
@@ -158,7 +173,10 @@ class NodeLoop:
     def _receive(self) -> None:
         now = self._now()
         for sender, message in self.transport.receive(_RECEIVE_LIMIT):
-            self._perform(self.node.handle(sender, message, now))
+            if isinstance(message, AskKeys | UseKeys):
+                self.keys.handle(sender, message)
+            else:
+                self._perform(self.node.handle(sender, message, now))
         for peer in self.transport.disconnected():
             self._perform(self.node.disconnected(peer, now))
         for problem in self.transport.problems():
@@ -229,8 +247,10 @@ class NodeLoop:
             del self._fetching[job.attempt]
             blobs = {key: data for key, data in zip(keys, answers, strict=True) if isinstance(data, bytes)}
             missing = [key for key in keys if key not in blobs]
+            refusals = [answer.reason for answer in answers if isinstance(answer, Refused)]
             if missing:
-                self._fail(job.attempt, f"its input {missing[0]!r} is not in the store any more")
+                why = refusals[0] if refusals else "it is not in the store any more"
+                self._fail(job.attempt, f"its input {missing[0]!r} cannot be read: {why}")
             else:
                 self._executor.start(_resolved(job, blobs), codes)
 
@@ -263,6 +283,11 @@ class NodeLoop:
 
     def finished(self, finished: Finished) -> None:
         """An attempt ended; a large result goes into the store before anyone is told."""
+        if self._is_closing and finished.state is State.FAILED:
+            return  # Killed because this node stops. It is lost like by `kill -9`, so that it runs again elsewhere.
+        if too_large := self._too_large(finished.value.inline):
+            self._fail(finished.attempt, f"its result {too_large}")
+            return
         if len(finished.value.inline) <= INLINE_BYTES:
             self.node.task_finished(finished, self._now())
             self._wake()
@@ -279,6 +304,15 @@ class NodeLoop:
 
         self._put(attempt.run, key, finished.value.inline, put)
 
+    def _too_large(self, data: bytes) -> str:
+        """What is wrong with a value that a task hands on, if it is larger than it may be."""
+        if len(data) <= self._max_value_bytes:
+            return ""
+        return (
+            f"has {len(data)} bytes, more than {self._max_value_bytes} (limits.max_value_bytes); write it to a file "
+            "and hand on the path, or raise the limit"
+        )
+
     def _put(self, run: RunId, key: str, data: bytes, then: Callable[[Value | Refused], None]) -> None:
         """Keep a large value in the store; `then` gets what names it, or why it could not be kept."""
 
@@ -292,6 +326,9 @@ class NodeLoop:
         self, attempt: Attempt, call: int, action: str, arguments: dict[str, object], data: bytes | None
     ) -> None:
         """A task asks something of its run."""
+        if too_large := self._too_large(data or b""):
+            self._executor.answer(attempt, call, None, f"the data {too_large}")
+            return
 
         def tell(value: Value | Refused | None) -> None:
             if isinstance(value, Refused):

@@ -62,7 +62,7 @@ class PrivateFolder:
             BadFolder: it cannot be brought to that.
         """
         try:
-            self.base.parent.mkdir(parents=True, exist_ok=True)
+            _make_all(self.base.parent)
             for folder, banned in ((self.base, stat.S_IWGRP | stat.S_IWOTH), (self.path, stat.S_IRWXG | stat.S_IRWXO)):
                 with suppress(FileExistsError):
                     folder.mkdir(0o700)
@@ -85,6 +85,13 @@ class PrivateFolder:
     def bad(self, problem: OSError) -> BadFolder:
         """The error for a file in it that could not be used."""
         return BadFolder(self.path, str(problem.strerror or problem), self.variable)
+
+
+def _make_all(folder: Path) -> None:
+    """Make a folder, and those above it. Whoever may write in one of these could put another in the place of ours."""
+    if not folder.is_dir():
+        _make_all(folder.parent)
+        folder.mkdir(0o700, exist_ok=True)
 
 
 def runtime_place(mesh: str, environ: Mapping[str, str]) -> PrivateFolder:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from meshflow import wire
@@ -23,15 +23,21 @@ from meshflow.core.member import Member
 from meshflow.core.membership_settings import PRESETS
 from meshflow.core.node import Node, NodeSettings
 from meshflow.core.requests import ListNodes, RegisterNode, Request
+from meshflow.core.retention import RetentionSettings
 from meshflow.core.worker_settings import WorkerSettings
+from meshflow.errors import MeshflowError
 from meshflow.ids import NodeId, new_node_id
 from meshflow.runtime.address import parse_address, resolve
+from meshflow.runtime.event_log import log_problem
 from meshflow.runtime.fleet import ExecutorSettings
-from meshflow.runtime.folder import RuntimeFolder, find_key, runtime_folder, state_folder, state_path
+from meshflow.runtime.folder import RuntimeFolder, runtime_folder, state_folder, state_path
+from meshflow.runtime.key_ring import KeyRing
 from meshflow.runtime.loop import NodeLoop
+from meshflow.runtime.spool import FileSpool
 from meshflow.runtime.storage import Storage
 from meshflow.runtime.transport.calls import StoreCalls
 from meshflow.runtime.transport.node import Transport
+from meshflow.runtime.transport.settings import TransportSettings
 from meshflow.store.base import Store
 from meshflow.store.open import open_store, store_name
 from meshflow.store.remote import RemoteStore
@@ -47,6 +53,9 @@ _SEEN_WITHIN_S = 60.0
 
 _REGISTER_S = 60.0
 """Pause between two looks at whether this node's entry in the runtime folder is still there."""
+
+_PRIVATE = 0o077
+"""The file mode mask of a node."""
 
 _FORCED = 130
 """Exit code after a second signal: the shell's word for an interrupted process."""
@@ -71,7 +80,10 @@ class NodeOptions:
     mesh: str = "default"
     sys_path: tuple[str, ...] = ()
     """Folders with modules that tasks import."""
+    transport: TransportSettings = field(default_factory=TransportSettings)
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     preset: str = "local"
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     on_ready: Callable[[Member], None] | None = None
     """Called when the node listens and has begun to join; None: nobody wants to know."""
     quiet: bool = False
@@ -97,7 +109,12 @@ def serve(options: NodeOptions) -> int:
     """
     sys.path += [path for path in options.sys_path if path not in sys.path]
     _raise_descriptor_limit()
-    return asyncio.run(_serve(options))
+    # What a node writes is for its user alone. What tasks write is for the user to say.
+    umask = os.umask(_PRIVATE)
+    try:
+        return asyncio.run(_serve(replace(options, executor=replace(options.executor, umask=umask))))
+    finally:
+        os.umask(umask)
 
 
 def _raise_descriptor_limit() -> None:
@@ -107,42 +124,54 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _affordable(settings: TransportSettings) -> TransportSettings:
+    """No more connections than leave half of the descriptors for tasks, stores and the node's own connections."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return settings
+    return replace(settings, max_connections=min(settings.max_connections, max(1, soft // 2)))
+
+
 async def _serve(options: NodeOptions) -> int:
     loop = asyncio.get_running_loop()
     folder = runtime_folder(options.mesh, os.environ)
-    found = find_key(folder, state_path(options.mesh, os.environ), options.key_file or "")
+    ring = KeyRing(folder, state_path(options.mesh, os.environ), options.key_file or "")
     bind = parse_address(options.bind or "127.0.0.1", 0)
-    found.check_bind(resolve(bind))
+    ring.found.check_bind(resolve(bind))
     is_borrowing = bool(options.join) and not options.store_url
     stored = () if is_borrowing else _stored_addresses(options)
     local = [entry.address for entry in folder.peers()]
     # Resolved once, here: ZeroMQ would do it in the thread that serves every connection.
     seeds = [str(resolve(parse_address(seed))) for seed in (*options.join, *local, *stored)]
     me = new_node_id(random.SystemRandom())
-    transport = Transport(me, found.key, str(bind), advertise=options.advertise or "", toward=seeds)
+    key, *others = ring.keys
+    limits = _affordable(options.transport)
+    transport = Transport(me, key, str(bind), limits, advertise=options.advertise or "", toward=seeds, others=others)
     member = _member(options, me, transport.address, has_store=not is_borrowing)
-    settings = NodeSettings(PRESETS[options.preset], WorkerSettings(slots=member.slots))
-    node = Node(member, settings, _Definitions(), random.SystemRandom(), loop.time(), __version__)
+    settings = NodeSettings(PRESETS[options.preset], WorkerSettings(slots=member.slots), retention=options.retention)
+    spool = FileSpool(lambda: state_folder(options.mesh, os.environ))
+    node = Node(member, settings, _Definitions(), random.SystemRandom(), loop.time(), __version__, spool)
 
     def open_() -> Store:
         if is_borrowing:
-            return RemoteStore(StoreCalls(found.key), lambda: _holders(node, options.join))
+            return RemoteStore(StoreCalls(lambda: ring.keys, limits), lambda: _holders(node, options.join))
         return _open_own(options)
 
-    shell = NodeLoop(node, transport, lambda on_state: Storage(open_, loop, on_state), ExecutorSettings(), loop)
-    registering: asyncio.Task[None] | None = None
+    shell = NodeLoop(node, transport, lambda on_state: Storage(open_, loop, on_state), options.executor, loop, ring)
+    beside: list[asyncio.Task[None]] = []
     try:
         shell.start([seed for seed in dict.fromkeys(seeds) if seed != member.address], member.slots)
-        registering = loop.create_task(_stay_registered(folder, member))
+        beside = [loop.create_task(_stay_registered(folder, member)), loop.create_task(shell.keys.watch())]
         await asyncio.sleep(0)
         if options.on_ready is not None:
             options.on_ready(member)
         return await _until_stopped(shell, loop, options.quiet)
     finally:
-        if registering is not None:
-            registering.cancel()
+        for task in beside:
+            task.cancel()
         folder.unregister(me)
         await shell.close(_CLOSE_GRACE_S)
+        spool.close()
 
 
 def _embedded(options: NodeOptions) -> Path:
@@ -183,15 +212,20 @@ def _member(options: NodeOptions, me: NodeId, address: str, *, has_store: bool) 
 
 
 def _holders(node: Node, join: Sequence[str]) -> list[str]:
-    """Where the store of the mesh may be reached: members that have it, or else whom we joined through."""
+    """Where the store of the mesh may be reached: members that have it, or else whom we joined through. Not a member
+    that borrows it, as we do: while the holder is away, those would ask each other in circles."""
     holders = [member.address for member in node.membership.alive() if member.has_store]
-    return holders or [str(parse_address(seed)) for seed in join]
+    borrowers = [member.address for member in node.membership.members.values() if not member.has_store]
+    return holders or [seed for seed in map(str, map(parse_address, join)) if seed not in borrowers]
 
 
 async def _stay_registered(folder: RuntimeFolder, member: Member) -> None:
     started_at = time.time()
     while True:
-        folder.register(member.id, member.name, member.address, started_at)
+        try:
+            folder.register(member.id, member.name, member.address, started_at)
+        except MeshflowError as problem:  # A full disk passes; until then only new nodes and clients look in vain.
+            log_problem(f"nobody new finds this node through the runtime folder: {problem}")
         await asyncio.sleep(_REGISTER_S)
 
 

@@ -5,8 +5,8 @@ Invariants:
    committed goes into the next.
 2. While the store does not answer, asks that may wait are repeated until it does; those of somebody who waits for the
    answer (`refuse` is given) are refused with the reason.
-3. Requests that no store can take (`UsageError`: they cannot be encoded) are answered with Refused, each by itself, so
-   that they hold nobody else up.
+3. Requests that this store can never take (`UsageError`: they cannot be encoded; `TooLargeForMesh`) are answered with
+   Refused, each ask by itself, so that they hold nobody else up.
 4. `reply` and `refuse` are called in the thread of the event loop.
 """
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from meshflow.core.requests import Answer, Refused, Request
 from meshflow.errors import MeshflowError, UsageError
 from meshflow.store.base import Store
+from meshflow.store.remote import TooLargeForMesh
 
 _MAX_GROUP = 512
 """Requests in one group commit; bounds the time for which others wait for the store's write lock."""
@@ -79,11 +80,11 @@ class Storage:
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while (group := self._next_group()) is not None:
-            problem = self._commit(group)
-            if not problem:
+            left, problem = self._commit(group)
+            if not left:
                 pause_s = _FIRST_PAUSE_S
                 continue
-            self._put_back(group, problem)
+            self._put_back(left, problem)
             with self._has_work:
                 if not self._is_closing:
                     self._has_work.wait(pause_s)
@@ -106,20 +107,29 @@ class Storage:
                 count += len(group[-1].requests)
             return group
 
-    def _commit(self, group: list[_Asked]) -> str:
-        """Perform a group; gives why it failed, or an empty text."""
+    def _commit(self, group: list[_Asked]) -> tuple[list[_Asked], str]:
+        """Perform a group; gives what of it was not answered, and why."""
         try:
             if self._store is None:
                 self._store = self._open_store()
             answers = self._store.perform([request for asked in group for request in asked.requests])
-        except UsageError as problem:
+        except (UsageError, TooLargeForMesh) as problem:
             if len(group) > 1:
-                return next((trouble for asked in group if (trouble := self._commit([asked]))), "")
+                return self._commit_each(group)
             answers = [Refused(str(problem))] * len(group[0].requests)
         except MeshflowError as problem:
-            return str(problem)
+            return group, str(problem)
+        except Exception as problem:  # Whatever it is: without this thread the node would wait for ever, in silence.
+            return group, f"{type(problem).__name__}: {problem}"
         self._call(self._answer, group, answers)
-        return ""
+        return [], ""
+
+    def _commit_each(self, group: list[_Asked]) -> tuple[list[_Asked], str]:
+        for index, asked in enumerate(group):
+            left, problem = self._commit([asked])
+            if left:
+                return group[index:], problem
+        return [], ""
 
     def _put_back(self, group: list[_Asked], problem: str) -> None:
         refused = [asked for asked in group if asked.refuse is not None]

@@ -2,7 +2,8 @@
 
 A commit leaves the node, reaches the store a little later, and is answered a little later again. Between these three
 instants the node may be paused or killed, the store may be away, and the answer may be lost, with all or only the first
-requests applied: then the node sends the whole commit again, as the real shell does.
+requests applied: then the node sends the whole commit again, as the real shell does. It does so too when the store that
+the tests gave raises StoreUnavailable.
 
 Invariants:
 1. A node has one commit on its way at a time; what is asked meanwhile goes with the next one.
@@ -14,11 +15,15 @@ from dataclasses import dataclass, field
 
 from meshflow.core.effects import Ask
 from meshflow.core.requests import Request
+from meshflow.errors import StoreUnavailable
 from meshflow.ids import NodeId
 from meshflow.sim.world import Life, World
 
 _RETRY_S = 0.1
 """Seconds after which a commit without an answer is sent again."""
+
+
+Reply = Callable[[Sequence[object]], None]
 
 
 @dataclass(slots=True)
@@ -60,6 +65,8 @@ class Commits:
         self._life = life
         self._answered = answered
         self._asks: list[Ask] = []
+        self._replies: dict[int, Reply] = {}
+        """Who waits for the answers that are not for the core, by token."""
         self._is_busy = False
 
     @property
@@ -71,6 +78,12 @@ class Commits:
         """Have this performed."""
         self._asks.append(ask)
         self._begin()
+
+    def ask_for_task(self, requests: Sequence[Request], reply: Reply) -> None:
+        """Have this performed for a task; `reply` gets the answers."""
+        token = -len(self._replies) - 1
+        self._replies[token] = reply
+        self.ask(Ask(token, tuple(requests)))
 
     def _begin(self) -> None:
         if self._is_busy or not self._asks:
@@ -103,7 +116,11 @@ class Commits:
             self._world.store.perform(requests[:applied_count])
             self._again(asks)
             return
-        answers = self._world.store.perform(requests)
+        try:
+            answers = self._world.store.perform(requests)
+        except StoreUnavailable:
+            self._again(asks)
+            return
         self._after(0.25, lambda: self._life.do(lambda: self._tell(asks, answers)))
 
     def _tell(self, asks: list[Ask], answers: list[object]) -> None:
@@ -111,6 +128,9 @@ class Commits:
         start = 0
         for ask in asks:
             end = start + len(ask.requests)
-            self._answered(ask, answers[start:end])
+            if ask.token in self._replies:
+                self._replies[ask.token](answers[start:end])
+            else:
+                self._answered(ask, answers[start:end])
             start = end
         self._begin()

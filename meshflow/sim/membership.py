@@ -3,10 +3,10 @@
     python -m meshflow.sim.membership --nodes 10000 --fault silence
     python -m meshflow.sim.membership --nodes 64 --fault slow --victims 8 --without-lifeguard
 
-Faults: `crash` (processes end and their connections break), `silence` (nodes vanish behind a dead link), `partition`
-(the victims are split off for 20 s, then the network heals), `slow` (the victims' messages wait 4 s again and again,
-for a minute), `join` (all nodes start knowing nothing but one seed), `none` (half a minute in peace). Each run has its
-own seed, which replays it.
+Faults: `change` (a node changes what it says of itself), `crash` (processes end and their connections break),
+`silence` (nodes vanish behind a dead link), `partition` (the victims are split off for 20 s, then the network heals),
+`slow` (the victims' messages wait 4 s again and again, for a minute), `join` (all nodes start knowing nothing but one
+seed), `none` (half a minute in peace). Each run has its own seed, which replays it.
 """
 
 import argparse
@@ -63,6 +63,22 @@ class Outcome:
     messages_per_node_s: float
     bytes_per_node_s: float
     digest: str
+
+
+def change(setup: Setup) -> Outcome:
+    """Seconds until every node knows what one of them has changed about itself."""
+    mesh = setup.mesh()
+    mesh.run(_WARM_UP_S + random.Random(setup.seed).random())
+    began_at = mesh.now
+    return _outcome(mesh, seconds_to_learn(mesh, 0), (), began_at)
+
+
+def seconds_to_learn(mesh: MembershipMesh, number: int) -> float:
+    """Have a node change something about itself: seconds until all know; infinity: some never learned it."""
+    began_at = mesh.now
+    mesh.change(number)
+    mesh.run(began_at + _GIVE_UP_S, lambda: mesh.all_know(number), every_s=0.01)
+    return mesh.now - began_at if mesh.all_know(number) else math.inf
 
 
 def crash(setup: Setup) -> Outcome:
@@ -153,6 +169,7 @@ def _outcome(
 
 
 EXPERIMENTS: dict[str, Callable[[Setup], Outcome]] = {
+    "change": change,
     "crash": crash,
     "silence": silence,
     "partition": partition,

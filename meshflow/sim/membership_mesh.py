@@ -133,6 +133,11 @@ class MembershipMesh:
         addresses = [self._nodes[seed].machine.me.address for seed in seeds]
         self._perform(number, machine.join(addresses, self.now))
 
+    def change(self, number: int) -> None:
+        """Have a node change something about itself."""
+        machine = self._nodes[number].machine
+        self._perform(number, machine.change_me(self.now, slots=machine.me.slots + 1))
+
     def leave(self, number: int) -> None:
         """Have a node say goodbye and end."""
         node = self._nodes[number]
@@ -197,6 +202,12 @@ class MembershipMesh:
             {member.id: member.incarnation for member in self._nodes[number].machine.alive()} == records
             for number in up[1:]
         )
+
+    def all_know(self, number: int) -> bool:
+        """Whether every node that is up has the present record of this one."""
+        me = self._nodes[number].machine.me
+        known = (node.machine.members.get(me.id) for node in self._nodes if node.is_up)
+        return all(record is not None and record.incarnation == me.incarnation for record in known)
 
     def false_deaths(self) -> list[Death]:
         """Verdicts on nodes that were up and could be reached."""

@@ -33,8 +33,9 @@ class Program:
     """A task: work for `duration_s`, then send the signals in order, then end.
 
     `signals` are (action, argument) pairs: `("start_dag", "sub")`, `("join_dags", "sub:1")`, `("join_dags", "")` for
-    all other dag runs, `("join_dags", "mine")` for those that this task has started, `("stop_workflow", "")`. A task
-    fails the first `failures` times it is run to its end, and ends in `state` after that.
+    all other dag runs, `("join_dags", "mine")` for those that this task has started, `("stop_workflow", "")`. Beside
+    these, `("push", key)` and `("set", key)` write to the document, `("keep", key)` keeps a blob, and `("print", text)`
+    prints. A task fails the first `failures` times it is run to its end, and ends in `state` after that.
     """
 
     duration_s: float = 0.01

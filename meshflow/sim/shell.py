@@ -44,7 +44,7 @@ class Shell:
         self._world = world
         self._wake_at = math.inf
         self._commits = Commits(world, trouble, core.id, self.life, self._answered)
-        self._tasks = Tasks(world, self.life, core, self._flush)
+        self._tasks = Tasks(world, self.life, core, self._commits, self._flush)
         world.listen(core.id, self.address, self)
         self._perform(core.start(seeds, world.clock.now))
         self._flush()

@@ -10,6 +10,9 @@ from meshflow.core.effects import AnswerTask
 from meshflow.core.messages import Attempt, Finished, Job
 from meshflow.core.node import Node
 from meshflow.core.records import State, Value
+from meshflow.core.requests import ExtendField, PutBlob, Request, SetFields, WriteOutput
+from meshflow.ids import workflow_of
+from meshflow.sim.commits import Commits
 from meshflow.sim.programs import Program, result_of_job
 from meshflow.sim.world import Execution, Life, World
 
@@ -46,12 +49,29 @@ class _Process:
             case _:
                 return {"name": argument}
 
+    def write(self) -> Request | None:
+        """What its last step asks of the store; None: nothing."""
+        action, key = self.program.signals[self.step - 1]
+        attempt, name = self.job.attempt, self.job.name
+        run = workflow_of(attempt.run)
+        match action:
+            case "push":
+                token = f"{attempt}/{self.step}"
+                return ExtendField(run, "data", key, (name,), token)
+            case "set":
+                return SetFields(run, "data", {f"{key}.{name}": attempt.attempt})
+            case "keep":
+                return PutBlob(run, f"kept/{key}/{name}", name.encode())
+            case _:
+                return None
+
 
 class Tasks:
     """What runs on one node. `heard` is called after the core was told something."""
 
-    def __init__(self, world: World, life: Life, core: Node, heard: Callable[[], None]) -> None:
+    def __init__(self, world: World, life: Life, core: Node, commits: Commits, heard: Callable[[], None]) -> None:
         self._world = world
+        self._commits = commits
         self._life = life
         self._core = core
         self._heard = heard
@@ -137,8 +157,30 @@ class Tasks:
             return
         process.step += 1
         attempt, now = process.job.attempt, self._world.clock.now
+        if process.action == "print":
+            self._print(process)
+            return
+        if (write := process.write()) is not None:
+            self._write(write, process)
+            return
         self._core.task_signal(attempt, process.step, process.action, process.arguments(), None, now)
         self._heard()
+
+    def _write(self, request: Request, process: _Process) -> None:
+        def reply(answers: Sequence[object]) -> None:
+            assert answers == [True], f"{request} was answered {answers}"
+            self._later(_ANSWER_S, process, self._continue)
+
+        self._commits.ask_for_task([request], reply)
+
+    def _print(self, process: _Process) -> None:
+        job, now = process.job, self._world.clock.now
+        text = process.program.signals[process.step - 1][1].encode()
+        offset = len(text) * (process.step - 1)
+        chunk = WriteOutput(job.attempt.run, job.name, job.attempt.attempt, "stdout", offset, text, now)
+        self._core.task_output(job.attempt, chunk, now)
+        self._heard()
+        self._later(_ANSWER_S, process, self._continue)
 
     def _end(self, process: _Process, killed: str) -> None:
         attempt, program, now = process.job.attempt, process.program, self._world.clock.now

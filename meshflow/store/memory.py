@@ -6,7 +6,7 @@ of a simulated mesh are the same object: a batch is performed at once, between t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from meshflow.core.records import Batch, DagStarted, Entry, RunRecord, TaskEnded, Value
 from meshflow.core.requests import (
@@ -27,9 +27,13 @@ from meshflow.core.requests import (
     Refused,
     RegisterNode,
     RemoveDocument,
+    RemoveNodes,
+    RemoveOrphans,
     RemoveRun,
     Request,
     SetFields,
+    Sweep,
+    Swept,
     UpdateRun,
     WriteOutput,
 )
@@ -48,6 +52,8 @@ from meshflow.store.document import (
 )
 from meshflow.store.rules import TOKENS_KEPT, VALUE_BLOBS, order_of_output, outranked_by
 from meshflow.store.values import Refusal, copied
+
+T = TypeVar("T")
 
 _ENTRY_BYTES = 100
 """About what an entry takes in the log of another store, without the value in it."""
@@ -69,6 +75,10 @@ class MemoryStore:
         self._documents: dict[RunId, _Document] = {}
         self._output: dict[RunId, dict[tuple[str, int, str, int], WriteOutput]] = {}
         self._nodes: dict[NodeId, RegisterNode] = {}
+        self._removals: dict[RunId, bool] = {}
+        """Runs that were taken out; whether all of it goes, or the output alone."""
+        self._orphans: dict[RunId, float] = {}
+        """When it was noted that they have no record."""
 
     def perform(self, requests: Sequence[Request]) -> list[Answer]:
         """Perform `requests` in order and answer each."""
@@ -130,8 +140,17 @@ class MemoryStore:
                 return True
             case ListNodes(since):
                 return tuple(self._nodes[node] for node in sorted(self._nodes) if self._nodes[node].seen_at >= since)
-            case RemoveRun(run):
-                return self._remove(run)
+            case RemoveRun():
+                return self._remove(request)
+            case RemoveOrphans():
+                return self._remove_orphans(request)
+            case RemoveNodes(before):
+                gone = [node for node, entry in self._nodes.items() if entry.seen_at < before]
+                for node in gone:
+                    del self._nodes[node]
+                return len(gone)
+            case Sweep():
+                return self._sweep()
             case _:
                 assert_never(request)
 
@@ -156,6 +175,7 @@ class MemoryStore:
             and (request.parent is None or record.parent == request.parent)
             and not (request.workflows_only and record.parent is not None)
             and (request.workflow is None or record.workflow == request.workflow)
+            and (request.before is None or record.created_at < request.before)
         ]
         found.sort(key=lambda record: (record.created_at, record.run), reverse=True)
         return tuple(found[: request.limit])
@@ -185,14 +205,51 @@ class MemoryStore:
             self._runs[request.run] = replace(record, stop=request.stop, stop_reason=request.reason)
         return True
 
-    def _remove(self, run: RunId) -> bool:
-        if run != workflow_of(run):
+    # --- removal ---
+
+    def _remove(self, request: RemoveRun) -> bool:
+        record = self._runs.get(request.run)
+        if record is None or record.parent is not None or not record.state.is_final:
             return False
-        is_known = run in self._runs
-        for table in (self._runs, self._logs, self._output, self._blobs, self._documents):
-            for key in [key for key in table if workflow_of(key) == run]:
-                del table[key]
-        return is_known
+        if not request.output_only:
+            self._condemn(request.run)
+            return True
+        has_output = any(workflow_of(run) == request.run and chunks for run, chunks in self._output.items())
+        if has_output:
+            self._removals.setdefault(request.run, False)
+        return has_output
+
+    def _condemn(self, run: RunId) -> None:
+        for key in [key for key in self._runs if workflow_of(key) == run]:
+            del self._runs[key]
+        self._documents.pop(run, None)
+        self._removals[run] = True
+
+    def _remove_orphans(self, request: RemoveOrphans) -> str:
+        """All in one go: nobody waits for this store."""
+        tables = (self._runs, self._logs, self._blobs, self._output)
+        found = {workflow_of(run): None for table in tables for run in table}
+        orphans = [run for run in found if run not in self._runs and run not in self._removals]
+        self._orphans = {run: self._orphans.get(run, request.at) for run in orphans}
+        for run in orphans:
+            if self._orphans[run] < request.noted_before:
+                self._condemn(run)
+        return ""
+
+    def _sweep(self) -> Swept:
+        """Everything of one run."""
+        if not self._removals:
+            return Swept(0, 0, is_done=True)
+        run, is_all = self._removals.popitem()
+        sizes = [len(chunk.data) for key in self._keys(self._output, run) for chunk in self._output.pop(key).values()]
+        if is_all:
+            for key in self._keys(self._logs, run):
+                sizes += [sum(map(_size_of, batch.entries)) for batch in self._logs.pop(key).values()]
+            sizes += [len(data) for data in self._blobs.pop(run, {}).values()]
+        return Swept(len(sizes), sum(sizes), is_done=False)
+
+    def _keys(self, table: dict[RunId, T], run: RunId) -> list[RunId]:
+        return [key for key in table if workflow_of(key) == run]
 
     # --- log and output ---
 

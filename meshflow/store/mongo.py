@@ -40,7 +40,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from meshflow.core.requests import Answer, Request
-from meshflow.errors import StoreError, StoreUnavailable, UsageError
+from meshflow.errors import PeerError, StoreError, StoreUnavailable, UsageError
 from meshflow.ids import RunId
 from meshflow.store.document import new_section
 from meshflow.store.mongo_requests import MongoRequests
@@ -68,6 +68,8 @@ _INDEXES: dict[str, Sequence[Sequence[tuple[str, int]]]] = {
     "fs.files": [[("workflow_id", 1)]],
 }
 _TABLES = ("runs", "log", "blobs", "output", "workflow-data", "nodes", "removals")
+
+_FILES_AT_ONCE = 100
 
 _DUPLICATE, _LOGIN_FAILED, _UNAUTHORIZED = 11000, 18, 13
 _TOO_LARGE = (10334, 17419, 17420)
@@ -124,6 +126,11 @@ class MongoStore:
             raise self._error(problem) from problem
         except (BSONError, UnicodeError, OverflowError) as problem:
             raise StoreError(f"{self._name} cannot hold what was asked to be stored: {problem}") from problem
+        except PeerError as problem:
+            raise StoreError(
+                f"{self._name} holds what cannot be read ({problem}); it was written by a later MeshFlow, or is "
+                "damaged; upgrade, or restore it from a backup"
+            ) from problem
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -284,8 +291,11 @@ class _Collection:
     def read(self, query: Form, fields: Sequence[str] = ()) -> Form | None:
         return self._collection.find_one(query, _fields(fields))
 
-    def find(self, query: Form, sort: Sequence[tuple[str, int]] = (), limit: int = 0) -> Generator[Form, None, None]:
-        with self._collection.find(query, sort=list(sort) or None, limit=limit) as cursor:
+    def find(
+        self, query: Form, sort: Sequence[tuple[str, int]] = (), limit: int = 0, fields: Sequence[str] | None = None
+    ) -> Generator[Form, None, None]:
+        wanted = None if fields is None else _fields(fields)
+        with self._collection.find(query, wanted, sort=list(sort) or None, limit=limit) as cursor:
             yield from cursor
 
     def remove(self, query: Form) -> int:
@@ -316,13 +326,42 @@ class _GridFiles:
             self._files.delete_many({"_id": {"$in": list(references)}})
             self._chunks.delete_many({"files_id": {"$in": list(references)}})
 
-    def delete_all(self, run: RunId, kind: str | None = None) -> None:
-        query: Form = {"workflow_id": run}
-        if kind is not None:
-            query["kind"] = {"$in": [kind, None]}  # Lightflow's files have no kind: they are values of documents
+    def delete_all(self, run: RunId, kind: str) -> None:
+        # Lightflow's files have no kind: they are values of documents.
+        query: Form = {"workflow_id": run, "kind": {"$in": [kind, None]}}
         self.delete([form["_id"] for form in self._files.find(query, _fields(()))])
-        mine = f"{run}:{kind}:" if kind is not None else f"{run}:"
-        self._chunks.delete_many({"files_id": {"$gte": mine, "$lt": mine[:-1] + ";"}})  # ";" is what follows ":"
+        self._delete_chunks(f"{run}:{kind}:")
+
+    def delete_some(self, run: RunId, max_bytes: int) -> list[int]:
+        sizes: list[int] = []
+        references: list[object] = []
+        with self._files.find({"workflow_id": run}, _fields(["length"]), limit=_FILES_AT_ONCE) as found:
+            for form in found:
+                references.append(form["_id"])
+                sizes.append(int(form["length"]))
+                if sum(sizes) >= max_bytes:
+                    break
+        self.delete(references)
+        if not references:
+            self._delete_chunks(f"{run}:")
+        return sizes
+
+    def delete_unfinished(self, before: float, after: str) -> str:
+        query: Form = {"files_id": {"$gt": after}, "n": 0}
+        found = list(self._chunks.find(query, _fields(["files_id"]), sort=[("files_id", 1)], limit=_FILES_AT_ONCE))
+        ids = [chunk["files_id"] for chunk in found]
+        finished = {form["_id"]: None for form in self._files.find({"_id": {"$in": ids}}, _fields(()))}
+        lone = [
+            chunk["files_id"]
+            for chunk in found
+            if chunk["files_id"] not in finished and chunk["_id"].generation_time.timestamp() < before
+        ]
+        if lone:
+            self._chunks.delete_many({"files_id": {"$in": lone}})
+        return ids[-1] if ids else ""
+
+    def _delete_chunks(self, beginning: str) -> None:
+        self._chunks.delete_many({"files_id": {"$gte": beginning, "$lt": beginning[:-1] + ";"}})  # ";" follows ":"
 
     def is_reference(self, value: object) -> bool:
         return isinstance(value, ObjectId)

@@ -6,7 +6,7 @@
     output          by {run, task, attempt, stream, offset}
     workflow-data   by run, as an ObjectId: the documents (`mongo_document.py`)
     nodes           by node
-    removals        by run: removals that were begun; whoever removes a run next finishes them
+    removals        by run: what was taken out and is to be removed, and notes about orphans (`mongo_removals.py`)
 
 An `_id` of several fields is compared field by field, in that order, so the index on `_id` that MongoDB always has
 serves every search but those for runs. Bodies that may be large stand in `data`, or in a GridFS file named by `file`.
@@ -38,9 +38,12 @@ from meshflow.core.requests import (
     Refused,
     RegisterNode,
     RemoveDocument,
+    RemoveNodes,
+    RemoveOrphans,
     RemoveRun,
     Request,
     SetFields,
+    Sweep,
     UpdateRun,
     WriteOutput,
 )
@@ -49,8 +52,9 @@ from meshflow.ids import NodeId, RunId, workflow_of
 from meshflow.store.document import new_section, sections_to_create
 from meshflow.store.mongo_document import DocumentId, MongoDocuments
 from meshflow.store.mongo_forms import run_changes, run_form, run_record
+from meshflow.store.mongo_removals import MongoRemovals, ids_of
 from meshflow.store.mongo_table import TOUCH, Files, Form, Table
-from meshflow.store.rules import OPEN_STATES, VALUE_BLOBS, dag_runs_of, order_of_output, outranked_by, spelled_out
+from meshflow.store.rules import OPEN_STATES, VALUE_BLOBS, order_of_output, outranked_by, spelled_out
 from meshflow.store.values import Refusal, check_blob
 
 _INLINE_BYTES = 8 * 1024 * 1024
@@ -64,10 +68,11 @@ class MongoRequests:
 
     def __init__(self, tables: Mapping[str, Table], files: Files, document_id: DocumentId) -> None:
         self._runs, self._log, self._blobs = tables["runs"], tables["log"], tables["blobs"]
-        self._output, self._nodes, self._removals = tables["output"], tables["nodes"], tables["removals"]
+        self._output, self._nodes = tables["output"], tables["nodes"]
         self._files = files
         self.documents = MongoDocuments(tables["workflow-data"], files, document_id)
         """For whoever needs documents without runs."""
+        self._removals = MongoRemovals(tables, files, self.documents)
 
     def perform(self, requests: Sequence[Request]) -> list[Answer]:
         """Perform `requests` in order and answer each; appends and output that follow each other travel together."""
@@ -124,8 +129,14 @@ class MongoRequests:
             case ListNodes(since):
                 found = self._nodes.find({"seen_at": {"$gte": since}}, [("_id", 1)])
                 return tuple(_node_of(form) for form in found)
-            case RemoveRun(run):
-                return self._remove(run)
+            case RemoveRun(run, output_only):
+                return self._removals.remove_output(run) if output_only else self._removals.remove(run)
+            case RemoveOrphans():
+                return self._removals.remove_orphans(request)
+            case RemoveNodes(before):
+                return self._nodes.remove({"seen_at": {"$lt": before}})
+            case Sweep():
+                return self._removals.sweep()
             case Append() | WriteOutput():
                 raise AssertionError("performed in groups")
             case _:
@@ -155,6 +166,8 @@ class MongoRequests:
             conditions.append({"state": {"$in" if request.is_open else "$nin": list(OPEN_STATES)}})
         if request.workflows_only:
             conditions.append({"parent": None})
+        if request.before is not None:
+            conditions.append({"created_at": {"$lt": request.before}})
         for name, wanted in (("parent", request.parent), ("workflow", request.workflow)):
             if wanted is not None:
                 conditions.append({name: wanted})
@@ -180,25 +193,6 @@ class MongoRequests:
         if self._runs.change({**query, **lower}, {"$set": asked, **TOUCH}) is not None:
             return True
         return self._runs.change(query, TOUCH) is not None
-
-    def _remove(self, run: RunId) -> bool:
-        if run != workflow_of(run):
-            return False
-        is_known = self._runs.read({"_id": run}) is not None or self._removals.read({"_id": run}) is not None
-        self._removals.put({"_id": run})
-        for begun in list(self._removals.find({})):
-            self._erase(RunId(begun["_id"]))
-        return is_known
-
-    def _erase(self, run: RunId) -> None:
-        """Remove what belongs to a workflow run, its records first: from then on nobody looks for the rest."""
-        low, high = dag_runs_of(run)
-        self._runs.remove({"$or": [{"_id": run}, {"_id": {"$gte": low, "$lt": high}}]})
-        for table in (self._log, self._output, self._blobs):
-            table.remove({"_id": _ids_of(run)})
-        self.documents.remove(run)
-        self._files.delete_all(run)
-        self._removals.remove({"_id": run})
 
     def _remove_document(self, run: RunId) -> bool:
         is_removed = self.documents.remove(run)
@@ -283,7 +277,7 @@ class MongoRequests:
         return [True] * len(chunks)
 
     def _read_output(self, request: ReadOutput) -> tuple[WriteOutput, ...]:
-        query: Form = {"_id": _ids_of(request.run)}
+        query: Form = {"_id": ids_of(request.run)}
         if request.task is not None:
             query["_id.task"] = spelled_out(request.task)
         if request.attempt is not None:
@@ -299,7 +293,8 @@ class MongoRequests:
 
     def _body(self, run: RunId, kind: str, data: bytes) -> Form:
         """How bytes are kept that may be too many for a document."""
-        return {"data": data} if len(data) <= _INLINE_BYTES else {"file": self._files.put(run, kind, data)}
+        body: Form = {"data": data} if len(data) <= _INLINE_BYTES else {"file": self._files.put(run, kind, data)}
+        return {"bytes": len(data), **body}
 
     def _data_of(self, form: Form) -> bytes:
         if "data" in form:
@@ -312,9 +307,3 @@ class MongoRequests:
 
 def _node_of(form: Form) -> RegisterNode:
     return RegisterNode(NodeId(form["_id"]), form["address"], form["seen_at"], form.get("name", ""))
-
-
-def _ids_of(run: RunId) -> Form:
-    """Every `_id` with a run in front: of this run and, if it is a workflow run, of its dag runs."""
-    after = dag_runs_of(run)[1] if run == workflow_of(run) else run + "\0"
-    return {"$gte": {"run": run}, "$lt": {"run": after}}

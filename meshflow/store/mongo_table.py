@@ -47,8 +47,10 @@ class Table(Protocol):
     def read(self, query: Form, fields: Sequence[str] = ()) -> Form | None:
         """One document that the query selects."""
 
-    def find(self, query: Form, sort: Sequence[tuple[str, int]] = (), limit: int = 0) -> Generator[Form, None, None]:
-        """All documents that the query selects, whole, in order; a limit of 0 is none."""
+    def find(
+        self, query: Form, sort: Sequence[tuple[str, int]] = (), limit: int = 0, fields: Sequence[str] | None = None
+    ) -> Generator[Form, None, None]:
+        """All documents that the query selects, in order; a limit of 0 is none. Without `fields` they come whole."""
 
     def remove(self, query: Form) -> int:
         """Remove all documents that the query selects; how many there were."""
@@ -66,8 +68,16 @@ class Files(Protocol):
     def delete(self, references: Sequence[object]) -> None:
         """Remove files."""
 
-    def delete_all(self, run: RunId, kind: str | None = None) -> None:
-        """Remove the files of a workflow run, of one kind or all, with what is left of files half written."""
+    def delete_all(self, run: RunId, kind: str) -> None:
+        """Remove the files of a workflow run of one kind, with what is left of files half written."""
+
+    def delete_some(self, run: RunId, max_bytes: int) -> list[int]:
+        """Remove files of a workflow run, about so many bytes; their sizes. If none is left, an empty list: then what
+        is left of files half written is removed too."""
+
+    def delete_unfinished(self, before: float, after: str) -> str:
+        """Remove what is left of files whose writing began before this instant and never ended. A bounded number of
+        files is looked at, from the id `after` on; the last id, empty if there was none."""
 
     def is_reference(self, value: object) -> bool:
         """Whether a value is the id that Lightflow gave a pickle."""

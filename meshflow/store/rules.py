@@ -23,6 +23,9 @@ sees some hundred extensions in a second at most."""
 VALUE_BLOBS = ("value/", "value0")
 """The range of the keys of those blobs that go with a document ("0" is what follows "/")."""
 
+SWEEP_ROWS, SWEEP_BYTES = 2000, 16 * 1024 * 1024
+"""About what one Sweep removes: some 50 ms of work, for which other writers wait. At least one row, however large."""
+
 PROGRESS = ("state", "reason", "stop", "stop_reason", "owner", "epoch", "started_at", "ended_at", "total", "done")
 """The fields of a run record that change after it was created."""
 

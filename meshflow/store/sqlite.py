@@ -32,9 +32,12 @@ from meshflow.core.requests import (
     Refused,
     RegisterNode,
     RemoveDocument,
+    RemoveNodes,
+    RemoveOrphans,
     RemoveRun,
     Request,
     SetFields,
+    Sweep,
     UpdateRun,
     WriteOutput,
 )
@@ -42,7 +45,6 @@ from meshflow.errors import PeerError, StoreError, StoreUnavailable
 from meshflow.ids import NodeId, RunId, workflow_of
 from meshflow.store.document import new_section, sections_to_create
 from meshflow.store.rules import (
-    OPEN_STATES,
     PROGRESS,
     VALUE_BLOBS,
     dag_runs_of,
@@ -51,7 +53,8 @@ from meshflow.store.rules import (
     spelled_out,
 )
 from meshflow.store.sqlite_document import SqliteDocuments
-from meshflow.store.sqlite_file import connect, store_error
+from meshflow.store.sqlite_file import IS_OPEN, connect, store_error
+from meshflow.store.sqlite_removals import SqliteRemovals
 from meshflow.store.sqlite_turn import Turns
 from meshflow.store.values import Refusal, check_blob
 
@@ -65,7 +68,6 @@ _COLUMNS = ("run", "parent", "workflow", "created_at", "created", *PROGRESS)
 _INSERT_RUN = (
     f"INSERT INTO runs ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING"
 )
-_IS_OPEN = "state IN ({})".format(", ".join(f"'{state}'" for state in OPEN_STATES))
 # Parameters that are NULL leave their column as it is.
 _UPDATE_RUN = (
     "UPDATE runs SET epoch = ?, state = coalesce(?, state), reason = coalesce(?, reason), owner = coalesce(?, owner),"
@@ -149,6 +151,7 @@ class _Session:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._documents = SqliteDocuments(connection)
+        self._removals = SqliteRemovals(connection, self._documents)
 
     def close(self) -> None:
         self._connection.close()
@@ -210,8 +213,14 @@ class _Session:
                 columns = "node, address, seen_at, name"
                 rows = self._select(f"SELECT {columns} FROM nodes WHERE seen_at >= ? ORDER BY node", since)
                 return tuple(RegisterNode(NodeId(node), *more) for node, *more in rows)
-            case RemoveRun(run):
-                return self._remove(run)
+            case RemoveRun(run, output_only):
+                return self._removals.remove_output(run) if output_only else self._removals.remove(run)
+            case RemoveOrphans():
+                return self._removals.remove_orphans(request)
+            case RemoveNodes(before):
+                return self._connection.execute("DELETE FROM nodes WHERE seen_at < ?", (before,)).rowcount
+            case Sweep():
+                return self._removals.sweep()
             case _:
                 assert_never(request)
 
@@ -246,12 +255,13 @@ class _Session:
         conditions: list[str] = []
         parameters: list[object] = []
         if request.is_open is not None:
-            conditions.append(_IS_OPEN if request.is_open else f"NOT {_IS_OPEN}")
+            conditions.append(IS_OPEN if request.is_open else f"NOT {IS_OPEN}")
         if request.workflows_only:
             conditions.append("parent IS NULL")
-        for column, wanted in (("parent", request.parent), ("workflow", request.workflow)):
+        filters = (("parent =", request.parent), ("workflow =", request.workflow), ("created_at <", request.before))
+        for condition, wanted in filters:
             if wanted is not None:
-                conditions.append(f"{column} = ?")
+                conditions.append(f"{condition} ?")
                 parameters.append(wanted)
         where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
         parameters.append(-1 if request.limit is None else request.limit)
@@ -268,21 +278,11 @@ class _Session:
     def _ask_stop(self, request: AskStop) -> bool:
         lower = outranked_by(request.stop)
         is_changed = self._change(
-            f"UPDATE runs SET stop = ?, stop_reason = ? WHERE run = ? AND {_IS_OPEN}"
+            f"UPDATE runs SET stop = ?, stop_reason = ? WHERE run = ? AND {IS_OPEN}"
             f" AND stop IN ({', '.join('?' * len(lower))})",
             *(request.stop.value, spelled_out(request.reason), request.run, *lower),
         )
-        return is_changed or bool(self._select(f"SELECT 1 FROM runs WHERE run = ? AND {_IS_OPEN}", request.run))
-
-    def _remove(self, run: RunId) -> bool:
-        if run != workflow_of(run):
-            return False
-        is_known = self._change("DELETE FROM runs WHERE run = ?", run)
-        for table in ("runs", "log", "output"):
-            self._change(f"DELETE FROM {table} WHERE run = ? OR run >= ? AND run < ?", run, *dag_runs_of(run))
-        self._change("DELETE FROM blobs WHERE run = ?", run)
-        self._documents.remove(run)
-        return is_known
+        return is_changed or bool(self._select(f"SELECT 1 FROM runs WHERE run = ? AND {IS_OPEN}", request.run))
 
     # --- log, blobs, output, nodes ---
 

@@ -108,10 +108,15 @@ class SqliteDocuments:
 
     def remove(self, run: RunId) -> bool:
         """Remove a document with all that belongs to it."""
-        for key in [key for key in self._fields if key[0] == run]:
-            del self._fields[key]
+        is_there = self.take_out(run)
         for table in ("fields", "large_values", "tokens"):
             self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+        return is_there
+
+    def take_out(self, run: RunId) -> bool:
+        """Make a document unreachable; what belongs to it is left to the caller."""
+        for key in [key for key in self._fields if key[0] == run]:
+            del self._fields[key]
         return self._connection.execute("DELETE FROM documents WHERE run = ?", (run,)).rowcount > 0
 
     def write_back(self) -> None:

@@ -17,7 +17,8 @@ from meshflow.store.rules import OPEN_STATES
 
 _APPLICATION_ID = 0x4D455346  # "MESF", so that the file of another program is not taken for a store
 
-_OPEN = ", ".join(f"'{state}'" for state in OPEN_STATES)
+IS_OPEN = "state IN ({})".format(", ".join(f"'{state}'" for state in OPEN_STATES))
+"""The condition on a row of `runs` that something may follow."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -28,7 +29,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX runs_by_age ON runs (created_at, run)",
         "CREATE INDEX runs_by_parent ON runs (parent, created_at, run)",
         "CREATE INDEX runs_by_workflow ON runs (workflow, created_at, run)",
-        f"CREATE INDEX runs_open ON runs (created_at, run) WHERE state IN ({_OPEN})",
+        f"CREATE INDEX runs_open ON runs (created_at, run) WHERE {IS_OPEN}",
         "CREATE TABLE log (run TEXT NOT NULL, seq INTEGER NOT NULL, batch BLOB NOT NULL, PRIMARY KEY (run, seq))",
         "CREATE TABLE blobs (run TEXT NOT NULL, key TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, key))",
         "CREATE TABLE documents (run TEXT PRIMARY KEY) WITHOUT ROWID",
@@ -45,6 +46,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE nodes (node TEXT PRIMARY KEY, address TEXT NOT NULL, seen_at REAL NOT NULL) WITHOUT ROWID",
     ),
     ("ALTER TABLE nodes ADD COLUMN name TEXT NOT NULL DEFAULT ''",),
+    ("CREATE TABLE removals (run TEXT PRIMARY KEY, kind TEXT NOT NULL, noted_at REAL NOT NULL) WITHOUT ROWID",),
 )
 """Statements that lead from each version of the schema to the next. A released migration is never edited."""
 
@@ -116,6 +118,9 @@ def _prepare(
     if is_new:
         # Before there is a write-ahead log, which takes over the mode of the file; the file is still empty.
         os.chmod(path, 0o600)
+        # So that space can be given back in small parts. It can only be chosen for an empty file: one that was made
+        # without it keeps its size, and uses what became free again.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     _use_write_ahead_log(connection, path, time.monotonic() + busy_s)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")

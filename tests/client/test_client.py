@@ -192,7 +192,7 @@ def test_who_waits_is_pushed_nothing_but_the_log_of_the_workflow_run(mesh: FakeM
 def test_who_waits_for_a_run_that_is_not_there_is_told(mesh: FakeMesh, client: Client) -> None:
     mesh.store.perform([stored()])
     run = client.run(RUN)
-    mesh.store.perform([RemoveRun(RUN)])
+    mesh.store.perform([UpdateRun(RUN, 9, State.COMPLETED), RemoveRun(RUN)])
     with pytest.raises(NotFound, match="removed"):
         run.wait()
 

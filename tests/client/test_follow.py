@@ -15,6 +15,7 @@ from meshflow.core.requests import (
     RemoveDocument,
     RemoveRun,
     Request,
+    UpdateRun,
     WriteOutput,
 )
 from meshflow.follow import Follower, News
@@ -215,7 +216,7 @@ def test_a_run_that_is_removed_while_it_is_followed_is_gone(store: MemoryStore) 
     store.perform([creation()])
     follower = Follower(RUN)
     ask(follower, store, 0.0)
-    store.perform([RemoveRun(RUN)])
+    store.perform([UpdateRun(RUN, 9, State.COMPLETED), RemoveRun(RUN)])
     ask(follower, store, 1.0)
     assert follower.is_gone
 

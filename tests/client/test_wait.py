@@ -141,7 +141,7 @@ def test_a_run_that_does_not_exist_or_is_removed_is_gone(store: MemoryStore) -> 
     waiter = Waiter(RUN)
     ask(waiter, store, 0.0)
     before = waiter.is_gone
-    store.perform([RemoveRun(RUN)])
+    store.perform([UpdateRun(RUN, 9, State.COMPLETED), RemoveRun(RUN)])
     ask(waiter, store, 1.0)
     assert (before, waiter.is_gone, waiter.is_done) == (False, True, True)
     assert waiter.requests(9.0) == []

@@ -152,6 +152,20 @@ def test_an_attempt_whose_node_has_no_name_any_more_is_named_by_its_id() -> None
 # --- taking over ---
 
 
+def test_a_list_that_answers_another_run_loses_nothing_that_the_owner_before_had_handed_out() -> None:
+    """A node that has not heard of this take-over yet lists its attempts for the owner before."""
+    driven = takeover(started(0))
+    assert driven.owner.held(ANN, [], 0.1, is_answer=False) == []
+    assert driven.owner.awaits(ANN)
+    assert driven.owner.held(ANN, [attempt(0)], 0.2, is_answer=True) == []
+    assert driven.owner.held(ANN, [], 0.3, is_answer=False) != []
+
+
+def test_an_answer_that_never_comes_is_not_waited_for_for_ever() -> None:
+    driven = takeover(started(0))
+    assert driven.owner.held(ANN, [], 60.0, is_answer=False) != []
+
+
 def test_who_does_not_tell_is_not_waited_for_for_ever() -> None:
     driven = takeover()
     driven.owner.wake(0.3)

@@ -14,7 +14,7 @@ def queue(*members: str) -> GossipQueue:
     return filled
 
 
-@pytest.mark.parametrize(("members", "limit"), [(1, 2), (2, 2), (9, 4), (10, 5), (99, 8), (999, 12), (9_999, 16)])
+@pytest.mark.parametrize(("members", "limit"), [(1, 6), (2, 6), (9, 8), (10, 9), (99, 12), (999, 16), (9_999, 20)])
 def test_an_update_is_sent_more_often_in_a_larger_mesh_but_only_by_its_logarithm(members: int, limit: int) -> None:
     assert transmit_limit(4.0, members) == limit
 

@@ -264,7 +264,7 @@ def test_an_owner_may_cancel_and_stop_what_runs_here() -> None:
     noding.handle(ANN, Work((job(of),), {"digest": b"code"}, 0))
     assert noding.node.handle(ANN, Cancel((of,)), 0.1) == [Kill(of, "cancelled", 3.0)]
     assert noding.node.handle(ANN, Stopping(of.run), 0.1) == [TellStopping(of)]
-    assert Holding((of,), 0, 0) in [effect.message for effect in noding.node.handle(BOB, Owned(of.run, 9), 0.1)]  # type: ignore[union-attr]
+    assert Holding((of,), 0, 0, of.run) in [effect.message for effect in noding.node.handle(BOB, Owned(of.run, 9), 0.1)]  # type: ignore[union-attr]
 
 
 def test_what_a_node_holds_is_judged() -> None:

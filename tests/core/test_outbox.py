@@ -2,11 +2,11 @@
 
 import math
 
-from meshflow.core.messages import Finished, Output, Report, Returned
+from meshflow.core.messages import Output, Report, Returned
 from meshflow.core.outbox import Outbox
-from meshflow.core.records import State, Value
+from meshflow.core.records import Value
 from meshflow.core.requests import WriteOutput
-from tests.core.builders import ANN, BOB, RUN, attempt
+from tests.core.builders import ANN, BOB, RUN, attempt, finished
 
 
 def returned(count: int, first: int = 0) -> tuple[Report, ...]:
@@ -35,7 +35,7 @@ def test_new_reports_are_due_at_once_and_together() -> None:
     made = outbox(2, first=7)
     assert made.deadline() == -math.inf
     assert made.due(0.0) == [(7, returned(2))]
-    assert (made.due(0.1), made.next, made.reports) == ([], 9, returned(2))
+    assert (made.due(0.1), made.next, made.ended) == ([], 9, [each.attempt for each in returned(2)])
 
 
 def test_only_what_is_new_is_sent_until_the_rest_is_late() -> None:
@@ -68,21 +68,48 @@ def test_many_reports_go_in_several_messages() -> None:
     assert [(first, len(reports)) for first, reports in messages] == [(1, 512), (513, 512), (1025, 76)]
 
 
-def test_large_reports_go_in_messages_of_a_bounded_size() -> None:
+def large_outbox() -> Outbox:
+    """Five reports of 3 MiB each."""
     made = Outbox(RUN, ANN, 1, 1)
     data = bytes(3 * 1024 * 1024)
     for number in range(2):
         made.add(Output(attempt(0), WriteOutput(RUN, "a", 1, "stdout", number, data)))
     for number in range(3):
-        made.add(Finished(attempt(number), State.COMPLETED, Value(data), None, "", 0.0, 0.0))
-    assert [(first, len(reports)) for first, reports in made.due(0.0)] == [(1, 2), (3, 2), (5, 1)]
+        made.add(finished(attempt(number), value=Value(data)))
+    return made
+
+
+def test_no_more_is_sent_ahead_of_acknowledgements_than_an_owner_can_keep() -> None:
+    made = large_outbox()
+    assert [(first, len(reports)) for first, reports in made.due(0.0)] == [(1, 2)]
+    assert (made.due(0.1), made.deadline()) == ([], 1.0)
+    made.acknowledge(2)
+    assert made.deadline() == -math.inf
+    assert [(first, len(reports)) for first, reports in made.due(0.2)] == [(3, 1)]
+    assert [(first, len(reports)) for first, reports in made.due(1.2)] == [(2, 2)], "the same again, not more"
+
+
+def test_another_owner_is_sent_as_much_as_the_first() -> None:
+    made = large_outbox()
+    made.due(0.0)
+    made.turn_to(BOB, 2)
+    assert [(first, len(reports)) for first, reports in made.due(0.1)] == [(1, 2)]
+
+
+def test_a_report_that_is_larger_than_all_that_may_be_ahead_is_sent_alone() -> None:
+    made = Outbox(RUN, ANN, 1, 1)
+    for number in range(2):
+        made.add(finished(attempt(number), value=Value(bytes(9 * 1024 * 1024))))
+    assert [(first, len(reports)) for first, reports in made.due(0.0)] == [(1, 1)]
+    made.acknowledge(2)
+    assert [(first, len(reports)) for first, reports in made.due(0.1)] == [(2, 1)]
 
 
 def test_what_is_acknowledged_is_forgotten_and_its_numbers_are_not_used_again() -> None:
     made = outbox(3)
     made.due(0.0)
     made.acknowledge(3)
-    assert (made.reports, made.first, made.next) == (returned(1, first=2), 3, 4)
+    assert (made.ended, made.first, made.next) == ([attempt(2)], 3, 4)
     assert made.due(0.5) == []
     assert made.due(1.5) == [(3, returned(1, first=2))]
 

@@ -23,7 +23,7 @@ from meshflow.core.records import (
     TasksQueued,
     TaskStarted,
 )
-from meshflow.core.requests import Append, AskStop, CreateRun, ListRuns, LoadRun, RemoveRun
+from meshflow.core.requests import Append, AskStop, CreateRun, ListRuns, LoadRun, RemoveRun, UpdateRun
 from meshflow.ids import NodeId, RunId
 from tests.core.builders import ANN, BOB, ME, RUN, WF, attempt, dag, dag_record, member, task
 from tests.core.owning import Blueprints, Owning, driving, taken_over
@@ -187,7 +187,7 @@ def test_a_run_that_another_took_over_unnoticed_and_ended_is_let_go_and_the_work
 
 def test_runs_that_were_removed_are_let_go() -> None:
     owning = driving()
-    owning.store.perform([RemoveRun(WF)])
+    owning.store.perform([UpdateRun(WF, 9, State.COMPLETED), RemoveRun(WF)])
     owning.settle(now=9.0)
     assert owning.runs.runs == ()
 
@@ -206,7 +206,7 @@ def test_a_new_owner_goes_on_where_the_log_ends() -> None:
     assert [message for message in second.pop_sent() if isinstance(message, Owned)] == [Owned(RUN, 2), Owned(WF, 2)]
     second.do(second.runs.held(ANN, [job.attempt], 9.1), now=9.1)
     second.report(job.attempt, first=1, now=9.1)
-    second.do(second.runs.held(BOB, [], 9.1), now=9.1)
+    second.do(second.runs.held(BOB, [], 9.1, RUN), now=9.1)
     (job,) = second.work(now=9.5)
     assert (job.name, job.attempt.epoch) == ("b", 2)
     second.report(job.attempt, first=2, now=9.5)

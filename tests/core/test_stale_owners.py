@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from meshflow.core.effects import SendTo
+from meshflow.core.effects import Ask, SendTo
 from meshflow.core.messages import Holding, Reports, RunOpen, Work
 from meshflow.core.records import State, Stop, TaskEnded, TasksQueued
 from meshflow.core.requests import LoadRun, RegisterNode
@@ -93,3 +93,13 @@ def test_a_node_that_lost_all_others_finds_them_in_the_list_of_the_store() -> No
     noding.others.clear()
     noding.settle(20.0)
     assert [effect.address for effect in noding.others if isinstance(effect, SendTo)] == ["sim://ann"]
+
+
+def test_hints_at_one_run_do_not_pile_up_while_the_store_is_away() -> None:
+    """They are one question, and one more for all that came after it was asked: its answer may be older than they."""
+    noding = Noding()
+    hints = [noding.node.handle(ANN, RunOpen(RUN), 5.0) for _ in range(100)]
+    (first,) = [effect for effects in hints for effect in effects if isinstance(effect, Ask)]
+    again = [effect for effect in noding.node.answered(first.token, [None], 5.1) if isinstance(effect, Ask)]
+    assert [each.requests for each in again] == [(LoadRun(RUN),)]
+    assert not [effect for effect in noding.node.answered(again[0].token, [None], 5.2) if isinstance(effect, Ask)]

@@ -280,7 +280,7 @@ def test_nothing_is_told_when_nothing_is_held(settings: dict[str, float]) -> Non
 
 def test_a_new_owner_is_told_what_is_held_and_gets_all_that_was_not_acknowledged() -> None:
     working = busy()
-    assert working.worker.owned(BOB, RUN, 2) == [Send(BOB, Holding((attempt(0), attempt(1)), 0, 0))]
+    assert working.worker.owned(BOB, RUN, 2) == [Send(BOB, Holding((attempt(0), attempt(1)), 0, 0, RUN))]
     effects = working.worker.flush(0.02)
     assert (receivers(effects, Reports), receivers(effects, Signal)) == ([BOB], [BOB])
     working.worker.acknowledged(ANN, RUN, 2)
@@ -291,7 +291,7 @@ def test_a_new_owner_is_told_what_is_held_and_gets_all_that_was_not_acknowledged
 def test_an_owner_of_an_earlier_epoch_is_told_what_is_held_for_it_and_believed_no_more() -> None:
     working = busy()
     working.worker.owned(BOB, RUN, 2)
-    assert working.worker.owned(ANN, RUN, 1) == [Send(ANN, Holding((), 0, 0))]
+    assert working.worker.owned(ANN, RUN, 1) == [Send(ANN, Holding((), 0, 0, RUN))]
     assert receivers(working.worker.flush(5.0), Reports) == [BOB]
 
 

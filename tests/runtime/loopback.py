@@ -53,7 +53,10 @@ class Loopback:
     def node(self, bind: str = LOOPBACK, key: MeshKey = KEY, settings: TransportSettings = SETTINGS) -> Transport:
         """A new transport."""
         self._made_count += 1
-        transport = Transport(node_id(self._made_count), key, bind, settings)
+        return self.adopt(Transport(node_id(self._made_count), key, bind, settings))
+
+    def adopt(self, transport: Transport) -> Transport:
+        """Run a transport that was made elsewhere."""
         self._live.append(transport)
         self.got[transport.me] = []
         return transport

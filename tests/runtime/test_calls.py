@@ -73,7 +73,7 @@ def opened() -> Iterator[ExitStack]:
 
 def remote(opened: ExitStack, *addresses: str, settings: TransportSettings = SETTINGS) -> RemoteStore:
     """A store that is reached at any of the addresses; a node may be silent for a fifth of a second."""
-    calls = StoreCalls(KEY, settings, timeout_s=0.2)
+    calls = StoreCalls(lambda: (KEY,), settings, timeout_s=0.2)
     return opened.enter_context(closing(RemoteStore(calls, lambda: addresses)))
 
 
@@ -85,7 +85,7 @@ class TestStoreThroughTheMesh(StoreContract):
         holder = opened.enter_context(closing(Holder(MemoryStore(), TransportSettings(linger_s=0.1))))
 
         def connect() -> RemoteStore:
-            calls = StoreCalls(KEY, TransportSettings(linger_s=0.1), timeout_s=10.0)
+            calls = StoreCalls(lambda: (KEY,), TransportSettings(linger_s=0.1), timeout_s=10.0)
             return opened.enter_context(closing(RemoteStore(calls, lambda: [holder.address])))
 
         return connect
@@ -121,7 +121,9 @@ def test_late_answers_to_earlier_asks_are_dropped(opened: ExitStack) -> None:
 
 def test_a_holder_that_restarts_is_found_again(opened: ExitStack) -> None:
     addresses: list[str] = []
-    store = opened.enter_context(closing(RemoteStore(StoreCalls(KEY, SETTINGS, timeout_s=1.0), lambda: addresses)))
+    store = opened.enter_context(
+        closing(RemoteStore(StoreCalls(lambda: (KEY,), SETTINGS, timeout_s=1.0), lambda: addresses))
+    )
     for _ in range(3):
         with closing(Holder(MemoryStore())) as holder:
             addresses[:] = [holder.address]
@@ -132,7 +134,7 @@ def test_a_holder_that_restarts_is_found_again(opened: ExitStack) -> None:
 
 def test_with_the_wrong_key_the_store_is_unavailable_and_the_reason_is_the_key(opened: ExitStack) -> None:
     holder = opened.enter_context(closing(Holder(MemoryStore())))
-    calls = StoreCalls(OTHER_KEY, SETTINGS, timeout_s=1.0)
+    calls = StoreCalls(lambda: (OTHER_KEY,), SETTINGS, timeout_s=1.0)
     store = opened.enter_context(closing(RemoteStore(calls, lambda: [holder.address])))
     with pytest.raises(StoreUnavailable, match="mesh key"):
         store.perform([LoadRun(_RUN)])

@@ -1,6 +1,7 @@
 """Tasks in real processes: input, results, reuse of processes, and what one task may not do to the next."""
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -224,18 +225,40 @@ def test_a_task_process_has_nothing_of_its_node_or_of_other_tasks(make_bench: Ma
     }
 
 
-def test_without_descriptors_a_task_fails_with_the_reason(make_bench: MakeBench, monkeypatch: Any) -> None:
+def test_without_descriptors_a_task_waits_until_there_are_some(
+    make_bench: MakeBench, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = make_bench()
+    socketpair, left = socket.socketpair, [1, 2, 3]
+
+    def refuse(*arguments: Any) -> Any:
+        if left and left.pop():
+            raise OSError(24, "Too many open files")
+        return socketpair(*arguments)
+
+    monkeypatch.setattr("socket.socketpair", refuse)
+
+    ended = bench.run(lambda *_: None, timeout_s=60.0)
+
+    assert ended.state is State.COMPLETED, ended.reason
+    assert left == []
+    assert "tasks wait, for no task process can be given any: [Errno 24] Too many open files" in caplog.text
+
+
+def test_a_process_that_can_never_be_started_fails_its_task_with_the_reason(
+    make_bench: MakeBench, monkeypatch: Any
+) -> None:
     bench = make_bench()
 
     def refuse(*_: object) -> None:
-        raise OSError(24, "Too many open files")
+        raise OSError(13, "Permission denied")
 
     monkeypatch.setattr("socket.socketpair", refuse)
 
     ended = bench.run(lambda *_: None, timeout_s=60.0)
 
     assert ended.state is State.FAILED
-    assert ended.reason == "the task process could not be started: [Errno 24] Too many open files"
+    assert ended.reason == "the task process could not be started: [Errno 13] Permission denied"
 
 
 # --- one task and the next ---

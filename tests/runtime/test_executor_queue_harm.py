@@ -169,7 +169,7 @@ def test_close_finishes_what_is_queued_exactly_once(single: ExecutorBench) -> No
     assert {single.ends[attempt].reason for attempt in (holder.attempt, *attempts)} == {"the node was stopped"}
 
 
-def test_jobs_that_cannot_be_handed_over_fail_with_the_reason(
+def test_jobs_that_cannot_be_handed_over_wait_until_they_can_be(
     single: ExecutorBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert single.still_works()
@@ -178,14 +178,11 @@ def test_jobs_that_cannot_be_handed_over_fail_with_the_reason(
         raise OSError(24, "Too many open files")
 
     single.executor.resize(0)
-    attempts = [single.start(tell, inputs=[("a", None, {"blob": LARGE[:20_000]})]) for _ in range(500)]
+    attempts = [single.start(tell, inputs=[("a", None, {"blob": LARGE[:20_000]})]) for _ in range(100)]
     with monkeypatch.context() as broken:
         broken.setattr(os, "memfd_create", refuse)
         single.executor.resize(1)
-        reasons = {single.end(attempt).reason for attempt in attempts}
-
-    assert reasons == {"it could not be handed to a task process: [Errno 24] Too many open files"}
-    assert single.still_works()
+    assert {single.end(attempt).state for attempt in attempts} == {State.COMPLETED}
 
 
 # --- stops and timeouts ---

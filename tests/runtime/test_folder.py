@@ -14,7 +14,8 @@ import pytest
 from meshflow.ids import NodeId
 from meshflow.runtime.address import Address
 from meshflow.runtime.folder import RuntimeFolder, find_key, runtime_folder, share_key, state_folder, state_path
-from meshflow.runtime.keys import BadKey, KeyRequired, UnsafeKeyFile, keep_key, make_key
+from meshflow.runtime.key_files import keep_keys
+from meshflow.runtime.keys import BadKey, KeyRequired, UnsafeKeyFile, make_key
 from meshflow.runtime.private import BadFolder
 from meshflow.wire import PROTOCOL_VERSION
 
@@ -62,7 +63,7 @@ def test_meshes_of_other_names_and_users_do_not_see_each_other(environ: dict[str
     here.register(_ONE, "lab-1", _ADDRESS, 1.0)
     other = runtime_folder("beam", environ)
     assert other.peers() == []
-    assert other.key() != here.key()
+    assert other.keys() != here.keys()
 
 
 def test_registering_again_changes_the_entry_and_leaves_no_other_files(
@@ -122,7 +123,7 @@ def test_entries_of_other_hosts_and_of_other_releases_are_left_alone(
 
 def test_what_has_vanished_is_restored_by_registering_again(folder: RuntimeFolder, environ: dict[str, str]) -> None:
     """A user who logs out may lose the folder; nodes that go on must be found after the next login."""
-    key = folder.key()
+    key = folder.keys()
     folder.register(_ONE, "lab-1", _ADDRESS, 1.0)
     for path in entries(environ):
         path.unlink()
@@ -132,14 +133,14 @@ def test_what_has_vanished_is_restored_by_registering_again(folder: RuntimeFolde
     folder_path.rmdir()
     folder.register(_ONE, "lab-1", _ADDRESS, 1.0)
     newcomer = runtime_folder("default", environ)
-    assert newcomer.key() == key
+    assert newcomer.keys() == key
     assert [entry.id for entry in newcomer.peers()] == [_ONE]
 
 
 def test_a_folder_that_cannot_be_used_is_said_so(environ: dict[str, str]) -> None:
     Path(environ["MESHFLOW_RUNTIME_DIR"]).touch()
     folder = runtime_folder("default", environ)
-    for use in (folder.key, folder.peers, lambda: folder.register(_ONE, "", "", 0.0)):
+    for use in (folder.keys, folder.peers, lambda: folder.register(_ONE, "", "", 0.0)):
         with pytest.raises(BadFolder, match="MESHFLOW_RUNTIME_DIR"):
             use()
 
@@ -153,9 +154,9 @@ def test_a_folder_that_cannot_be_written_is_said_so(
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", refuse)
         with pytest.raises(BadFolder, match="no hard links here"):
-            folder.key()
+            folder.keys()
         state = state_folder("default", environ)
-    folder.key()
+    folder.keys()
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", refuse)
         with pytest.raises(BadFolder, match=r"no hard links here.*MESHFLOW_STATE_DIR"):
@@ -191,7 +192,7 @@ def test_a_process_that_ends_while_it_is_looked_at_is_gone(
 
 def test_nodes_that_start_at_once_share_one_key(environ: dict[str, str]) -> None:
     with ThreadPoolExecutor(16) as pool:
-        keys = list(pool.map(lambda _: runtime_folder("default", environ).key(), range(32)))
+        keys = list(pool.map(lambda _: runtime_folder("default", environ).keys(), range(32)))
     assert len(set(keys)) == 1
 
 
@@ -199,7 +200,7 @@ def test_the_key_of_this_host_serves_where_nothing_else_is_given(
     folder: RuntimeFolder, environ: dict[str, str]
 ) -> None:
     found = find_key(folder, state_path("default", environ))
-    assert found.key == folder.key()
+    assert found.keys == folder.keys()
     assert found.path.is_file()
     assert not found.is_shared
     assert not state_path("default", environ).exists()
@@ -220,9 +221,9 @@ def test_a_named_key_file_goes_before_all_and_must_be_sound(
 ) -> None:
     state = state_folder("default", environ)
     share_key(folder, state)
-    key = keep_key(tmp_path / "other.key", make_key())
+    key = keep_keys(tmp_path / "other.key", (make_key(),))
     found = find_key(folder, state, str(tmp_path / "other.key"))
-    assert (found.key, found.is_shared) == (key, True)
+    assert (found.keys, found.is_shared) == (key, True)
     with pytest.raises(BadKey, match="missing"):
         find_key(folder, state, str(tmp_path / "missing"))
     (tmp_path / "other.key").chmod(0o644)

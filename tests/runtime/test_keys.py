@@ -1,13 +1,8 @@
-"""The mesh key: as text, and in files that only their owner can read."""
-
-import os
-import stat
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+"""The mesh key as text."""
 
 import pytest
 
-from meshflow.runtime.keys import BadKey, MeshKey, UnsafeKeyFile, keep_key, make_key, parse_key, read_key
+from meshflow.runtime.keys import BadKey, make_key, parse_key
 
 
 def test_every_key_is_another() -> None:
@@ -54,60 +49,8 @@ def test_a_shortened_key_is_refused() -> None:
             parse_key(text[:length])
 
 
-# --- files ---
-
-
-def test_a_kept_key_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
-    key, path = make_key(), tmp_path / "mesh.key"
-    before = os.umask(0)
-    try:
-        assert keep_key(path, key) == key
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert read_key(path) == key
-    assert os.listdir(tmp_path) == ["mesh.key"]
-
-
-def test_a_key_that_is_there_is_kept(tmp_path: Path) -> None:
-    first = keep_key(tmp_path / "mesh.key", make_key())
-    assert keep_key(tmp_path / "mesh.key", make_key()) == first
-
-
-def test_of_many_that_come_at_once_all_get_the_same_key(tmp_path: Path) -> None:
-    def start(_: int) -> MeshKey:
-        return keep_key(tmp_path / "mesh.key", make_key())
-
-    with ThreadPoolExecutor(16) as pool:
-        keys = list(pool.map(start, range(64)))
-    assert len(set(keys)) == 1
-    assert os.listdir(tmp_path) == ["mesh.key"]
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o777])
-def test_a_key_file_that_is_open_to_others_is_refused_with_the_command_to_mend_it(tmp_path: Path, mode: int) -> None:
-    path = tmp_path / "mesh.key"
-    keep_key(path, make_key())
-    path.chmod(mode)
-    with pytest.raises(UnsafeKeyFile, match=f"mode {mode:04o}.*run: chmod 600 '{path}'"):
-        read_key(path)
-    with pytest.raises(UnsafeKeyFile):
-        keep_key(path, make_key())
-
-
-def test_a_key_file_may_be_written_by_hand(tmp_path: Path) -> None:
-    key, path = make_key(), tmp_path / "mesh.key"
-    path.touch(0o600)
-    path.write_text(f"\n# from the other host\n\n  {key.text()}  \n")
-    assert read_key(path) == key
-
-
-def test_a_file_without_a_key_is_refused_by_name(tmp_path: Path) -> None:
-    missing, folder, empty, damaged = (tmp_path / name for name in ("missing", "folder", "empty", "damaged"))
-    folder.mkdir()
-    empty.touch(0o600)
-    damaged.touch(0o600)
-    damaged.write_bytes(b"\xff\x00" * 5000)
-    for path in (missing, folder, empty, damaged):
-        with pytest.raises(BadKey, match=f"'{path}'"):
-            read_key(path)
+def test_a_fingerprint_tells_keys_apart_and_gives_nothing_away() -> None:
+    key = make_key()
+    assert key.fingerprint == parse_key(key.text()).fingerprint != make_key().fingerprint
+    assert len(key.fingerprint) == 8
+    assert key.fingerprint not in key.text()

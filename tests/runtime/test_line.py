@@ -67,7 +67,7 @@ def test_a_wrong_key_is_said_at_once_and_how_to_get_the_right_one(loopback: Loop
 def test_a_key_that_is_not_accepted_any_more_is_a_wrong_key(loopback: Loopback) -> None:
     """The node proves itself with its own key, and its list says no."""
     node = loopback.node()
-    node._doorkeeper._accepted = frozenset()
+    node._door.keeper.accept(OTHER_KEY.public)
     line = loopback.line(node.address)
     problems: list[WrongKey] = []
 

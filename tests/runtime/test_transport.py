@@ -11,6 +11,7 @@ from meshflow.core.messages import AskStatus, Draining, Message, Probe, ProbeAck
 from meshflow.errors import UsageError
 from meshflow.ids import NodeId
 from meshflow.runtime.address import parse_address
+from meshflow.runtime.transport.connections import SWEEPS
 from meshflow.runtime.transport.node import Transport
 from meshflow.runtime.transport.problems import CannotBind, MessageTooLarge, OutOfSockets, PortInUse
 from meshflow.runtime.transport.settings import TransportSettings
@@ -201,18 +202,31 @@ def test_idle_connections_are_closed_and_made_again_when_needed(loopback: Loopba
     one.introduce(two.me, two.address)
     assert one.deadline() == math.inf
     one.tick(1000.0)
-    assert one.deadline() == 1000.0 + _IDLE_S
+    assert one.deadline() == 1000.0 + _IDLE_S / SWEEPS
     before = descriptor_count()
     one.send(two.me, Probe(1))
     loopback.expect(two)
-    one.tick(1001.0)
-    one.tick(1000.0 + _IDLE_S)
-    assert descriptor_count() > before  # it was used since the sweep before
-    one.tick(1000.0 + 2 * _IDLE_S)
+    sweeps = [1000.0 + each * _IDLE_S / SWEEPS for each in range(1, SWEEPS + 2)]
+    for now in sweeps[:-1]:
+        one.tick(now)
+    assert descriptor_count() > before
+    one.tick(sweeps[-1])
     loopback.run(until=lambda: descriptor_count() <= before)
     assert loopback.lost == []  # we closed it, nobody is gone
     one.send(two.me, Probe(2))
     loopback.run(until=lambda: loopback.messages(two) == [Probe(1), Probe(2)])
+
+
+def test_a_connection_to_an_address_where_nobody_is_stays_no_longer_than_a_look_around(loopback: Loopback) -> None:
+    """The dead are asked now and then whether they are back: those connections must not pile up."""
+    one = loopback.node()
+    one.tick(1000.0)
+    before = descriptor_count()
+    one.send_to("tcp://127.0.0.1:1", Probe(1))
+    loopback.run(until=one.problems)
+    for sweep in (1, 2):
+        one.tick(1000.0 + sweep * _IDLE_S / SWEEPS)
+    loopback.run(until=lambda: descriptor_count() <= before)
 
 
 def test_a_peer_that_moves_is_reached_at_its_new_address(loopback: Loopback) -> None:

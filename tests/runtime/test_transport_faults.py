@@ -14,14 +14,13 @@ import zmq
 
 from meshflow.core.messages import AskStatus, Draining, Probe, ProbeAck
 from meshflow.errors import MeshflowError, PeerError
-from meshflow.ids import NodeId
 from meshflow.runtime.address import BadAddress, parse_address
 from meshflow.runtime.keys import MeshKey
 from meshflow.runtime.transport.node import Transport
 from meshflow.runtime.transport.problems import ConnectionLost, NobodyThere, NotANode, WrongKey
 from meshflow.runtime.transport.routes import routing_id
 from meshflow.wire import PROTOCOL_VERSION, ProtocolMismatch, encode_message
-from tests.runtime.loopback import KEY, LOOPBACK, OTHER_KEY, SETTINGS, Loopback, descriptor_count, node_id
+from tests.runtime.loopback import KEY, OTHER_KEY, SETTINGS, Loopback, descriptor_count, node_id
 
 _STRANGER = node_id(0xBAD)
 
@@ -160,17 +159,6 @@ def test_who_only_knows_the_public_key_of_the_mesh_gets_nothing_through(
         loopback.run(until=lambda: node.counts.refused)
     assert node.counts.received == 0
     assert_serves(loopback, node)
-
-
-def test_a_key_on_the_list_is_accepted_beside_the_own_one() -> None:
-    transport = Transport(node_id(1), KEY, LOOPBACK, SETTINGS, accepted=(KEY.public, OTHER_KEY.public))
-    with closing(transport) as node, stranger(node, KEY, OTHER_KEY, routing_id(_STRANGER, 1, None)) as dealer:
-        dealer.send(encode_message(Probe(1)))
-        received: list[tuple[NodeId, object]] = []
-        give_up_at = time.monotonic() + 5.0
-        while not received and time.monotonic() < give_up_at:
-            received += node.receive(10)
-    assert received == [(_STRANGER, Probe(1))]
 
 
 def test_garbage_and_silence_on_the_port_do_not_disturb_the_node(loopback: Loopback) -> None:

@@ -28,7 +28,7 @@ from meshflow.core.messages import (
     Verdict,
 )
 from meshflow.ids import NodeId
-from meshflow.sim.membership import Outcome, Setup, crash, join, main, partition, peace, silence, slow
+from meshflow.sim.membership import Outcome, Setup, change, crash, join, main, partition, peace, silence, slow
 from meshflow.sim.membership_mesh import Link, MembershipMesh
 from meshflow.sim.message_bytes import message_bytes
 from meshflow.wire import encode_message
@@ -132,6 +132,26 @@ def test_sizes_are_estimated_well_enough() -> None:
     ]
     for message in messages:
         assert 20 <= message_bytes(message) - len(encode_message(message)) <= 50, message
+
+
+# --- news ---
+
+
+@pytest.mark.parametrize(("nodes", "runs"), [(5, 60), (9, 60), (30, 20), (100, 3)])
+def test_what_a_node_says_of_itself_is_known_to_all_after_a_few_rounds_of_gossip(nodes: int, runs: int) -> None:
+    """Nobody is missed so that it learns by sync, seconds later; most likely that is just below a power of ten."""
+    assert max(each.seconds for each in outcomes(change, Setup(nodes), runs)) < 6 * LAN.gossip_interval_s
+
+
+def test_news_that_nobody_spreads_is_not_known_to_all() -> None:
+    """So the test above would fail if views were taken for up to date too easily."""
+    mesh = MembershipMesh(5)
+    mesh.run(1.0)
+    mesh.split([range(1)])
+    mesh.change(0)
+    mesh.run(3.0)
+    assert not mesh.all_know(0)
+    assert mesh.all_know(1)
 
 
 # --- joining and leaving ---
@@ -257,7 +277,7 @@ def test_a_seed_replays_a_run_under_any_hash_seed() -> None:
     assert shown[0].splitlines()[1].split()[-1] != shown[2].splitlines()[1].split()[-1]
 
 
-@pytest.mark.parametrize("fault", ["crash", "silence", "partition", "slow", "join", "none"])
+@pytest.mark.parametrize("fault", ["change", "crash", "silence", "partition", "slow", "join", "none"])
 def test_every_experiment_can_be_run_from_the_command_line(fault: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--nodes", "4", "--fault", fault, "--runs", "2"])
     lines = capsys.readouterr().out.splitlines()

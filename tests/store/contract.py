@@ -13,10 +13,11 @@ store. The fixture closes the handles that it gave out.
 from tests.store.contract_base import StoreFactory
 from tests.store.contract_document import DocumentContract
 from tests.store.contract_log import LogContract
+from tests.store.contract_removal import RemovalContract
 from tests.store.contract_runs import RunContract
 
 __all__ = ["StoreContract", "StoreFactory"]
 
 
-class StoreContract(RunContract, LogContract, DocumentContract):
+class StoreContract(RunContract, LogContract, DocumentContract, RemovalContract):
     """All of it."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from meshflow.core.records import RunRecord, State
-from meshflow.core.requests import Answer, CreateRun, LoadRun, Request
+from meshflow.core.requests import Answer, CreateRun, LoadRun, Request, Sweep, Swept, UpdateRun
 from meshflow.ids import RunId, dag_run_id
 from meshflow.store.base import Store
 
@@ -36,6 +36,24 @@ def ask(store: Store, request: Request) -> Answer:
     """The answer to one request."""
     (answer,) = store.perform([request])
     return answer
+
+
+def end(run: RunId = RUN) -> UpdateRun:
+    """Ends a run."""
+    return UpdateRun(run, 99, State.COMPLETED, ended_at=100.0)
+
+
+def sweep(store: Store) -> tuple[int, int]:
+    """Sweep until it is done; how many rows and bytes were removed, and that in how many sweeps does not matter."""
+    row_count = size_bytes = 0
+    for _ in range(1000):
+        swept = ask(store, Sweep())
+        assert isinstance(swept, Swept), swept
+        row_count += swept.row_count
+        size_bytes += swept.size_bytes
+        if swept.is_done:
+            return row_count, size_bytes
+    raise AssertionError("the sweeps do not end")
 
 
 def load(store: Store, run: RunId = RUN) -> RunRecord:

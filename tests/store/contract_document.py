@@ -22,7 +22,7 @@ from meshflow.store.base import Store
 from meshflow.store.document import MAX_KEY_LEVELS
 from meshflow.store.rules import LARGE_BYTES, TOKENS_KEPT
 from meshflow.store.values import MAX_VALUE_LEVELS
-from tests.store.contract_base import DAG, OTHER, RUN, ContractPart, StoreFactory, ask, create
+from tests.store.contract_base import DAG, OTHER, RUN, ContractPart, StoreFactory, ask, create, end
 
 
 def get(store: Store, key: str, section: str = "data") -> object:
@@ -358,7 +358,7 @@ class DocumentContract(ContractPart):
 
     @pytest.mark.parametrize("removal", [RemoveDocument(RUN), RemoveRun(RUN)])
     def test_a_removed_document_is_gone(self, store: Store, removal: RemoveDocument | RemoveRun) -> None:
-        ask(store, create(data={"x": Pickled(b"x" * (LARGE_BYTES + 1))}))
+        store.perform([create(data={"x": Pickled(b"x" * (LARGE_BYTES + 1))}), end()])
         answers = store.perform([SetFields(RUN, "data", {"y": 1}), removal, SetFields(RUN, "data", {"z": 1})])
         assert answers == [True, True, False]
         assert isinstance(get(store, "y"), Refused)

@@ -20,7 +20,7 @@ from meshflow.core.records import (
     TaskStarted,
     Value,
 )
-from meshflow.core.requests import Append, GetBlob, PutBlob, ReadLog, ReadOutput, RemoveDocument, RemoveRun, WriteOutput
+from meshflow.core.requests import Append, GetBlob, PutBlob, ReadLog, ReadOutput, RemoveDocument, WriteOutput
 from meshflow.ids import NodeId, RunId, dag_run_id
 from meshflow.store.base import Store
 from tests.store.contract_base import DAG, OTHER, RUN, SECOND_DAG, ContractPart, StoreFactory, ask, create
@@ -104,13 +104,6 @@ class LogContract(ContractPart):
             assert ask(store, ReadLog(run)) == (batch(0, run=run),)
             found = ask(store, ReadOutput(run))
             assert found == ((chunks[run],) if run != RUN else tuple(chunks[run] for run in sorted(runs)))
-
-    def test_removing_a_run_removes_the_logs_of_its_dag_runs(self, store: Store) -> None:
-        last = RunId(RUN[:-1] + "0")  # follows all of the run's own in any order of text
-        store.perform([create()] + [Append(batch(0, run=run)) for run in (RUN, DAG, OTHER, last)])
-        assert ask(store, RemoveRun(RUN)) is True
-        assert [ask(store, ReadLog(run)) for run in (RUN, DAG)] == [(), ()]
-        assert [ask(store, ReadLog(run)) for run in (OTHER, last)] == [(batch(0, run=OTHER),), (batch(0, run=last),)]
 
     # --- blobs ---
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshflow.core.records import RunRecord, State, Stop, Value
+from meshflow.core.records import State, Stop, Value
 from meshflow.core.requests import (
     AskStop,
     CreateRun,
@@ -16,7 +16,7 @@ from meshflow.core.requests import (
     PutBlob,
     Refused,
     RegisterNode,
-    RemoveDocument,
+    RemoveNodes,
     RemoveRun,
     Request,
     UpdateRun,
@@ -33,6 +33,7 @@ from tests.store.contract_base import (
     StoreFactory,
     ask,
     create,
+    end,
     load,
     record,
 )
@@ -53,10 +54,11 @@ class RunContract(ContractPart):
             PutBlob(RUN, "key", b"1"),
             PutBlob(RUN, "key", b"2"),
             GetBlob(RUN, "key"),
+            end(),
             RemoveRun(RUN),
             LoadRun(RUN),
         ]
-        assert store.perform(batch) == [None, True, record(), True, True, b"2", True, None]
+        assert store.perform(batch) == [None, True, record(), True, True, b"2", True, True, None]
 
     def test_an_empty_batch_has_no_answers(self, store: Store) -> None:
         assert store.perform([]) == []
@@ -211,32 +213,6 @@ class RunContract(ContractPart):
     def test_an_unknown_run_cannot_be_stopped(self, store: Store) -> None:
         assert store.perform([AskStop(RUN, Stop.STOP, ""), LoadRun(RUN)]) == [False, None]
 
-    # --- removal ---
-
-    def test_a_removed_run_leaves_nothing_and_others_stay(self, store: Store) -> None:
-        neighbour = RunId(RUN[:-1] + "0")
-        for run in (RUN, neighbour):
-            store.perform(
-                [CreateRun(record(run), {"code": b"1"}, {"meta": {}, "data": {"big": Pickled(b"x" * 100_000)}})]
-            )
-        store.perform([create(DAG), create(SECOND_DAG), create(OTHER)])
-        assert ask(store, RemoveRun(RUN)) is True
-        gone = store.perform(
-            [LoadRun(RUN), LoadRun(DAG), LoadRun(SECOND_DAG), GetBlob(RUN, "code"), ListRuns(parent=RUN)]
-        )
-        assert gone == [None, None, None, None, ()]
-        assert isinstance(ask(store, GetField(RUN, "data", "")), Refused)
-        kept = store.perform([GetBlob(neighbour, "code"), GetField(neighbour, "data", "big")])
-        assert kept == [b"1", (True, Pickled(b"x" * 100_000))]
-        assert load(store, OTHER) == record(OTHER)
-        assert ask(store, RemoveRun(RUN)) is False
-
-    def test_only_a_whole_workflow_run_can_be_removed(self, store: Store) -> None:
-        store.perform([create(), create(DAG)])
-        assert store.perform([RemoveRun(DAG), RemoveDocument(DAG)]) == [False, False]
-        assert isinstance(ask(store, LoadRun(DAG)), RunRecord)
-        assert ask(store, GetField(RUN, "meta", "name")) == (True, "simple")
-
     # --- nodes ---
 
     def test_nodes_are_registered_refreshed_and_listed_and_their_names_outlast_them(self, store: Store) -> None:
@@ -251,3 +227,8 @@ class RunContract(ContractPart):
         left = RegisterNode(NODE, "", 15.5, "ann")
         forget = [ForgetNode(NODE), ForgetNode(NODE), ForgetNode(NodeId("cc" * 8))]
         assert store.perform([*forget, ListNodes()]) == [True, True, True, (left, rival)]
+
+    def test_nodes_that_were_not_seen_for_long_are_forgotten_with_their_names(self, store: Store) -> None:
+        mine, rival = RegisterNode(NODE, "", 15.5, "ann"), RegisterNode(RIVAL, "tcp://192.0.2.2:1", 20.0)
+        assert store.perform([mine, rival, RemoveNodes(15.5), ListNodes()]) == [True, True, 0, (mine, rival)]
+        assert store.perform([RemoveNodes(15.6), RemoveNodes(15.6), ListNodes()]) == [1, 0, (rival,)]

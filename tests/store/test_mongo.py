@@ -32,15 +32,16 @@ from meshflow.core.requests import (
     RemoveRun,
     Request,
     SetFields,
+    Sweep,
     UpdateRun,
     WriteOutput,
 )
-from meshflow.errors import StoreError, StoreUnavailable
+from meshflow.errors import StoreError
 from meshflow.ids import RunId
 from meshflow.store import mongo_document
 from meshflow.store.mongo import MongoStore
 from meshflow.store.rules import LARGE_BYTES
-from tests.store.contract_base import DAG, OTHER, RUN, ask, create, load, record
+from tests.store.contract_base import OTHER, RUN, ask, create, end, load, record
 from tests.store.mongod_standin import MongodStandIn
 
 LARGE = b"x" * (LARGE_BYTES + 1)
@@ -181,36 +182,6 @@ def test_files_of_changes_that_come_to_nothing_go_again(store: MongoStore, datab
     assert file_count(database) == 1
 
 
-def test_a_removed_run_leaves_nothing_not_even_chunks_of_files_never_finished(
-    store: MongoStore, database: Database[dict[str, Any]]
-) -> None:
-    huge = TaskEnded(0, 1, State.COMPLETED, Value(HUGE))
-    batch: list[Request] = [create(data={"x": LARGE}), create(DAG), Append(Batch(DAG, 0, "token", (huge,)))]
-    batch += [PutBlob(DAG, "value/1", HUGE), PutBlob(RUN, "key", HUGE), WriteOutput(DAG, "t", 1, "stdout", 0, HUGE)]
-    store.perform(batch)
-    database["fs.chunks"].insert_one({"files_id": f"{RUN}:log:abandoned", "n": 0, "data": b"x"})
-    assert ask(store, RemoveRun(RUN)) is True
-    assert {name: database[name].find_one() for name in ("runs", "log", "blobs", "output", "workflow-data")} == (
-        dict.fromkeys(("runs", "log", "blobs", "output", "workflow-data"))
-    )
-    assert database["removals"].find_one() is None
-    assert file_count(database) == 0
-
-
-def test_a_removal_that_was_cut_short_is_finished_by_the_next_one(
-    store: MongoStore, mongod: MongodStandIn, database: Database[dict[str, Any]]
-) -> None:
-    store.perform([create(data={"x": LARGE}), create(DAG), create(OTHER), Append(Batch(DAG, 0, "token", ()))])
-    mongod.fail("request lost", skip=3, times=2)
-    with pytest.raises(StoreUnavailable):
-        ask(store, RemoveRun(RUN))
-    assert store.perform([LoadRun(RUN), LoadRun(DAG)]) == [None, None]
-    assert database["log"].find_one() is None or file_count(database) == 1
-    assert ask(store, RemoveRun(OTHER)) is True
-    assert file_count(database) == 0
-    assert database["workflow-data"].find_one() is None
-
-
 # --- limits ---
 
 
@@ -285,7 +256,7 @@ def test_every_write_is_acknowledged_by_a_majority_with_journal_and_reads_see_on
         LoadRun(RUN),
         ReadLog(RUN),
     ]
-    store.perform([*batch, GetField(RUN, "data", "x"), GetBlob(RUN, "k"), ListRuns(), RemoveRun(RUN)])
+    store.perform([*batch, GetField(RUN, "data", "x"), GetBlob(RUN, "k"), ListRuns(), end(), RemoveRun(RUN), Sweep()])
     by_name: dict[str, list[dict[str, Any]]] = {}
     for command in mongod.commands:
         by_name.setdefault(next(iter(command)), []).append(command)

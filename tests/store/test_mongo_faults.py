@@ -29,18 +29,20 @@ from meshflow.core.requests import (
     ReadOutput,
     RegisterNode,
     RemoveDocument,
+    RemoveOrphans,
     RemoveRun,
     Request,
     SetFields,
+    Sweep,
     UpdateRun,
     WriteOutput,
 )
 from meshflow.errors import StoreUnavailable
-from meshflow.ids import NodeId
+from meshflow.ids import NodeId, RunId
 from meshflow.store import mongo_requests
 from meshflow.store.mongo import MongoStore
 from meshflow.store.rules import LARGE_BYTES
-from tests.store.contract_base import DAG, OTHER, RUN, create, record
+from tests.store.contract_base import DAG, OTHER, RUN, create, end, record, sweep
 from tests.store.mongod_standin import MongodStandIn
 
 LARGE = Pickled(b"x" * (LARGE_BYTES + 1))
@@ -59,6 +61,7 @@ BEFORE: list[Request] = [
 
 WRITES: dict[str, Sequence[Request]] = {
     "create a workflow run": [
+        end(OTHER),
         RemoveRun(OTHER),
         CreateRun(record(OTHER), {"code": b"1", "more": HUGE}, {"meta": {}, "data": {"x": LARGE}}),
     ],
@@ -88,7 +91,10 @@ WRITES: dict[str, Sequence[Request]] = {
     "remove a document": [RemoveDocument(RUN)],
     "write output": [WriteOutput(DAG, "t", 1, "stdout", offset, b"text", 1.0) for offset in (0, 4, 8, 4)],
     "keep the registry": [RegisterNode(NODE, "tcp://192.0.2.2:1", 2.0), ForgetNode(NodeId("bb" * 8))],
-    "remove a run": [RemoveRun(RUN)],
+    "remove a run": [end(), RemoveRun(RUN)],
+    "remove the output": [WriteOutput(RUN, "t", 1, "stdout", 0, HUGE), end(), RemoveRun(RUN, True)],
+    "sweep": [end(), RemoveRun(RUN), Sweep(), Sweep()],
+    "look for orphans": [PutBlob(RunId("0" * 24), "k", HUGE), *[RemoveOrphans(at, 1.5) for at in (1.0, 2.0)]],
 }
 
 
@@ -149,7 +155,9 @@ def test_a_write_that_fails_at_any_point_can_be_sent_again(
         if not failed:
             assert given == answers
         failed_count += failed
-        store.perform([RemoveRun(RUN), RemoveRun(OTHER)])
+        store.perform([end(), end(OTHER), RemoveRun(RUN), RemoveRun(OTHER)])
+        store.perform([RemoveOrphans(3.0, 4.0), RemoveOrphans(3.0, 4.0)])
+        sweep(store)
         store.close()
         assert not any(leftovers(mongod, database).values())
         if not was_reached:

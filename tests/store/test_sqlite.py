@@ -25,7 +25,7 @@ from meshflow.errors import StoreError, StoreUnavailable, UsageError
 from meshflow.store import rules, values
 from meshflow.store.sqlite import SqliteStore
 from tests.store.another_program import change, rows
-from tests.store.contract_base import DAG, OTHER, RUN, ask, create
+from tests.store.contract_base import DAG, OTHER, RUN, ask, create, end, sweep
 
 LARGE = b"x" * (rules.LARGE_BYTES + 1)
 
@@ -127,8 +127,9 @@ def test_large_values_lie_apart_and_go_when_they_are_overwritten_or_removed(stor
 def test_removing_a_run_leaves_no_row_behind(store: SqliteStore, path: Path) -> None:
     tables = [str(name) for (name,) in rows(path, "SELECT name FROM sqlite_master WHERE type = 'table'")]
     batch: list[Request] = [create(data={"x": LARGE}), create(DAG), Append(Batch(DAG, 0, "token", ()))]
-    batch += [PutBlob(DAG, "key", b"1"), ExtendField(RUN, "data", "list", (1,), "token"), RemoveRun(RUN)]
+    batch += [PutBlob(DAG, "key", b"1"), ExtendField(RUN, "data", "list", (1,), "token"), end(), RemoveRun(RUN)]
     assert store.perform(batch) == [True] * len(batch)
+    sweep(store)
     counts = {table: rows(path, f"SELECT count(*) FROM {table}")[0][0] for table in tables}
     assert counts == dict.fromkeys(tables, 0)
 
@@ -142,6 +143,9 @@ def test_removing_a_run_leaves_no_row_behind(store: SqliteStore, path: Path) -> 
         ListRuns(workflows_only=True, limit=10),
         ListRuns(parent=RUN),
         ListRuns(workflow="simple"),
+        ListRuns(is_open=False, workflows_only=True, limit=200),
+        ListRuns(is_open=False, workflows_only=True, limit=200, before=5.0),
+        ListRuns(is_open=False, workflows_only=True, workflow="simple", limit=200, before=5.0),
     ],
     ids=repr,
 )

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.network import hosts
 from tests.system.real_mesh import RealMesh
+
+__all__ = ["MakeMesh", "hosts", "make_mesh", "mesh"]
 
 MakeMesh = Callable[..., RealMesh]
 

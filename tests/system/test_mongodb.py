@@ -1,5 +1,6 @@
 """A mesh whose store is MongoDB, played by the stand-in of the store tests (`tests/store/mongod_standin.py`)."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -88,3 +89,37 @@ def test_work_goes_on_when_the_server_hangs_up_in_the_middle(mongo_mesh: RealMes
     for run in runs:
         assert finish(run) is State.COMPLETED, run.reason
         assert [line for line in printed(run) if line.startswith("This")] == [f"This is task #{n}" for n in (1, 2, 3)]
+
+
+PUSHING = """
+from meshflow.models import Dag
+from meshflow.tasks import PythonTask
+
+def work(data, store, signal, context):
+    for number in range(5):
+        store.push("pushed", f"{context.task_name}-{number}")
+    data["large"] = bytes(100_000)
+    print(context.task_name)
+
+tasks = [PythonTask(name=f"t{number}", callback=work) for number in range(4)]
+d = Dag("d")
+d.define(dict(zip(tasks, tasks[1:])))
+"""
+
+
+def test_what_tasks_write_is_written_once_though_replies_are_lost(mongo_mesh: RealMesh, server: MongodStandIn) -> None:
+    """Pushes, large results, output and the log: three times the server applies a write and hangs up, and does so again
+    when the write is repeated."""
+    run = mongo_mesh.submit(mongo_mesh.write("pushing.py", PUSHING), keep_data=True)
+    lost_count = 0
+    while not run.state.is_final:
+        if server.fault is None and lost_count < 3:
+            server.fail("reply lost", skip=5, times=2)
+            lost_count += 1
+        time.sleep(0.05)
+    assert (server.fault, lost_count) == (None, 3)
+    assert run.state is State.COMPLETED, run.reason
+    names = [f"t{number}" for number in range(4)]
+    assert run.store.get("pushed") == [f"{name}-{number}" for name in names for number in range(5)]
+    assert printed(run) == names
+    assert [event.name for event in events(run) if event.type == "task" and event.word == "succeeded"] == names

@@ -4,68 +4,18 @@ The second host has neither store nor key at first: it is given the key in a fil
 first, and borrows the first one's store.
 """
 
-import os
-import secrets
 import shutil
-import subprocess
-from collections.abc import Iterator
 
 import pytest
 
 from tests.system.conftest import MakeMesh
+from tests.system.network import ADDRESSES, plug
 from tests.system.real_mesh import RealMesh, eventually
 
 pytestmark = pytest.mark.system
 
-ADDRESSES = ("10.213.77.1", "10.213.77.2")
 PORT = 7411
 FIRST = f"{ADDRESSES[0]}:{PORT}"
-
-
-def ip(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=20)
-
-
-def why_not() -> str:
-    """Why there can be no network namespaces here; empty: there can."""
-    if os.geteuid() != 0:
-        return "only root may make network namespaces"
-    if shutil.which("ip") is None:
-        return "there is no program `ip`"
-    name = f"mf-{secrets.token_hex(3)}"
-    made = ip("netns", "add", name)
-    if made.returncode:
-        return f"no network namespaces here: {made.stderr.strip()}"
-    ip("netns", "del", name)
-    return ""
-
-
-@pytest.fixture
-def hosts() -> Iterator[list[str]]:
-    """The names of two network namespaces that reach each other and nobody else."""
-    if reason := why_not():
-        pytest.skip(reason)
-    mark = secrets.token_hex(3)
-    names = [f"mf-{mark}-{side}" for side in "ab"]
-    ends = [f"v{mark}{side}" for side in "ab"]
-    try:
-        for name in names:
-            assert ip("netns", "add", name).returncode == 0
-        made = ip("link", "add", ends[0], "netns", names[0], "type", "veth", "peer", "name", ends[1], "netns", names[1])
-        if made.returncode:
-            pytest.skip(f"no virtual network cables here: {made.stderr.strip()}")
-        for name, end, address in zip(names, ends, ADDRESSES, strict=True):
-            for arguments in (
-                ("addr", "add", f"{address}/24", "dev", end),
-                ("link", "set", end, "up"),
-                ("link", "set", "lo", "up"),
-            ):
-                done = ip("-n", name, *arguments)
-                assert done.returncode == 0, done.stderr
-        yield names
-    finally:
-        for name in names:
-            ip("netns", "del", name)
 
 
 @pytest.fixture
@@ -130,20 +80,15 @@ def test_a_host_that_loses_its_network_gets_its_work_back_with_it(
     """While the cable is out nothing is lost; once it is in again, the run ends."""
     first, second = pair
     submit(first)
-    ip("-n", hosts[1], "link", "set", _cable(hosts[1]), "down")
+    plug(hosts[1], is_in=False)
     result = first.cli("submit", "simple")
     assert result.returncode == 0, result.stderr
     eventually(lambda: "dead" in first.log("first").read_text(), "the first takes the second for dead")
-    ip("-n", hosts[1], "link", "set", _cable(hosts[1]), "up")
+    plug(hosts[1], is_in=True)
     done = first.cli("logs", "-f", result.stdout.strip())
     assert done.returncode == 0, done.stderr
     assert "The value is: 5" in done.stdout
     assert second.pid("second")
-
-
-def _cable(host: str) -> str:
-    links = [line.split(":")[1].split("@")[0].strip() for line in ip("-n", host, "-o", "link").stdout.splitlines()]
-    return next(link for link in links if link.startswith("v"))
 
 
 def test_runs_pause_while_the_host_with_the_store_is_dead(pair: tuple[RealMesh, RealMesh]) -> None:

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from meshflow import wire
-from meshflow.core import graph, member, messages, records, requests
+from meshflow.core import graph, key_messages, member, messages, records, requests
 from meshflow.core.graph import DagDefinition, DagSpec, Edge, TaskSpec, WorkflowSpec
 from meshflow.core.records import (
     Batch,
@@ -32,14 +32,16 @@ from meshflow.tags import TAG_OF, TAGS
 FROZEN = """
     1 Probe, 2 ProbeAck, 3 ProbeRequest, 4 ProbeNack, 5 Gossip, 6 Sync, 7 Offer, 8 Demand, 9 Work, 10 Reports,
     11 ReportsAck, 12 Holding, 13 Cancel, 14 Stopping, 15 RunOpen, 16 Owned, 17 Signal, 18 SignalAnswer, 19 StoreAsk,
-    20 StoreAnswers, 21 Watch, 22 Watched, 23 AskStatus, 24 NodeStatus, 25 Drain, 26 Draining,
+    20 StoreAnswers, 21 Watch, 22 Watched, 23 AskStatus, 24 NodeStatus, 25 Drain, 26 Draining, 27 AskKeys,
+    28 UseKeys, 29 KeysHeld,
     40 Finished, 41 Output, 42 Returned, 43 Attempt, 44 Input, 45 Job, 46 Member, 47 News, 48 Verdict,
     60 Claimed, 61 TaskStarted, 62 TaskEnded, 63 StopAsked, 64 DagStarted, 65 DagEnded, 66 RunEnded, 67 Noted, 68 Batch,
     69 RunRecord, 70 Value, 71 TasksQueued,
     80 TaskSpec, 81 Edge, 82 DagSpec, 83 WorkflowSpec, 84 DagDefinition,
     90 CreateRun, 91 LoadRun, 92 ListRuns, 93 UpdateRun, 94 AskStop, 95 Append, 96 ReadLog, 97 PutBlob, 98 GetBlob,
     99 GetField, 100 SetFields, 101 ExtendField, 102 RemoveDocument, 103 WriteOutput, 104 ReadOutput, 105 RegisterNode,
-    106 ForgetNode, 107 ListNodes, 108 RemoveRun, 109 Refused, 110 Pickled
+    106 ForgetNode, 107 ListNodes, 108 RemoveRun, 109 Refused, 110 Pickled,
+    111 RemoveOrphans, 112 RemoveNodes, 113 Sweep, 114 Swept
 """
 """A row may be added, and none changed: a number that was given away once is in somebody's log."""
 
@@ -74,7 +76,9 @@ def test_no_class_has_two_tags() -> None:
     assert len(TAG_OF) == len(TAGS)
 
 
-@pytest.mark.parametrize("module", [graph, member, messages, records, requests], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [graph, key_messages, member, messages, records, requests], ids=lambda module: module.__name__
+)
 def test_every_dataclass_of_the_vocabularies_has_a_tag(module: ModuleType) -> None:
     own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
     assert not [cls.__name__ for cls in own if is_dataclass(cls) and cls not in TAG_OF]

@@ -4,6 +4,8 @@
     line.py          Line, the end of a client: one connection to one node
     calls.py         StoreCalls, asking a node's store over a Line
     connections.py   the DEALER sockets of a node, one per peer
+    ends.py          which of several keys the other side has
+    doors.py         the port, and the key that opens it
     routes.py        whose message came over which connection to the ROUTER
     wakeups.py       from edge-triggered sockets to one descriptor for the loop
     diagnosis.py     what went wrong with a connection, from the events of its socket
@@ -22,7 +24,8 @@ Invariants:
 1. What was sent to a node never reaches another one that listens at its address later: messages wait in the connection
    while it is being made, and the later node sees from the routing id that they are for somebody else.
 2. No two connections share a routing id, so they can't take each other's place, over and over, at a ROUTER.
-3. Nothing is read from, or sent to, who does not have the mesh key: CURVE on every socket, ZAP with an allow-list.
+3. Nothing is read from, or sent to, who does not have the mesh key: CURVE on every socket, and ZAP: both ends of a
+   connection show the key that the listening one has at that moment.
 4. Nothing blocks but the receiving of a Line, and nothing that a peer does raises.
 
 One thread per object. A context does not survive a fork, so a Transport or Line belongs to the process that made it.

@@ -1,14 +1,16 @@
 """The end of a client: one connection to one node, for a caller that may wait.
 
 It says at once when nobody is there, or when the node has another key. Once it has failed it stays failed: whoever goes
-on with another node, or tries again, opens another Line.
+on with another node, or tries again, opens another Line. With several keys, all are tried at once (`ends.py`).
 """
 
 import math
 import os
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 
 import zmq
 
@@ -16,11 +18,11 @@ from meshflow.core.messages import Message
 from meshflow.ids import NodeId
 from meshflow.runtime.address import parse_address
 from meshflow.runtime.keys import MeshKey
-from meshflow.runtime.transport.diagnosis import Diagnosis
+from meshflow.runtime.transport.ends import End, open_ends
 from meshflow.runtime.transport.problems import MessageTooLarge, OutOfSockets, Unreachable
 from meshflow.runtime.transport.routes import routing_id
 from meshflow.runtime.transport.settings import TransportSettings
-from meshflow.runtime.transport.sockets import Context, dial, open_context
+from meshflow.runtime.transport.sockets import Context, open_context
 from meshflow.wire import decode_message, encode_message
 
 _ANSWER_FRAMES = 2
@@ -62,7 +64,15 @@ class Line:
     """A connection of the client `me` to the node at `address`. The id must be fresh: two Lines with one id would get
     each other's answers. Makes no contact by itself; the first `receive` finds out who is there."""
 
-    def __init__(self, me: NodeId, key: MeshKey, address: str, settings: TransportSettings | None = None) -> None:
+    def __init__(
+        self,
+        me: NodeId,
+        key: MeshKey,
+        address: str,
+        settings: TransportSettings | None = None,
+        *,
+        others: Sequence[MeshKey] = (),
+    ) -> None:
         """
         Raises:
             BadAddress: `address` is none.
@@ -72,17 +82,21 @@ class Line:
         self.address = address
         self._settings = settings or TransportSettings()
         to = parse_address(address)
-        self._diagnosis = Diagnosis(address, self._settings.connect_timeout_s)
         self._problem: Unreachable | None = None
+        self._waiting: list[bytes] = []
+        """What was sent while it is open which key the node has."""
+        self._is_closed = False
+        names = (routing_id(me, number, None) for number in count(1))
         context = _CONTEXT.take(self._settings)
         try:
-            self._socket, self._monitor = dial(context, key, self._settings, routing_id(me, 1, None), to)
+            self._ends = open_ends(context, (key, *others), self._settings, names, to)
         except zmq.ZMQError as problem:
             _CONTEXT.give_back()
             raise OutOfSockets(address, str(problem)) from None
         self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._monitor.socket, zmq.POLLIN)
+        for end in self._ends:
+            self._poller.register(end.socket, zmq.POLLIN)
+            self._poller.register(end.monitor.socket, zmq.POLLIN)
 
     def send(self, message: Message) -> None:
         """Send, or have it wait until the connection is made. Whether it arrived, only an answer can tell.
@@ -94,8 +108,14 @@ class Line:
         data = encode_message(message)
         if len(data) > self._settings.max_message_bytes:
             raise MessageTooLarge(type(message).__name__, len(data), self._settings.max_message_bytes)
+        if len(self._ends) == 1:
+            self._send(data)
+        elif len(self._waiting) < self._settings.max_queued_messages:
+            self._waiting.append(data)
+
+    def _send(self, data: bytes) -> None:
         with suppress(zmq.Again):  # the queue is full, or the connection has failed, which `receive` says
-            self._socket.send(data, zmq.NOBLOCK)
+            self._ends[0].socket.send(data, zmq.NOBLOCK)
 
     def receive(self, timeout_s: float) -> Message | None:
         """The next message of the node; None when there is none for `timeout_s`.
@@ -121,14 +141,34 @@ class Line:
             self._poller.poll(math.ceil(left_s * 1000))
 
     def _diagnose(self) -> Unreachable | None:
-        while sign := self._monitor.read():
-            if problem := self._diagnosis.feed(*sign, time.monotonic()):
-                return problem
+        for end in list(self._ends):
+            while end in self._ends and (sign := end.monitor.read()):
+                problem = end.diagnosis.feed(*sign, time.monotonic())
+                if problem is not None and len(self._ends) == 1:
+                    return problem
+                if problem is not None:
+                    self._keep_only([other for other in self._ends if other is not end])
+                elif end.diagnosis.is_ready:
+                    self._keep_only([end])
         return None
 
+    def _keep_only(self, kept: list[End]) -> None:
+        for end in self._ends:
+            if end not in kept:
+                self._poller.unregister(end.socket)
+                self._poller.unregister(end.monitor.socket)
+                end.close()
+        self._ends = kept
+        if len(kept) == 1:
+            waiting, self._waiting = self._waiting, []
+            for data in waiting:
+                self._send(data)
+
     def _read(self) -> bytes | None:
+        if len(self._ends) > 1:
+            return None  # nobody was asked anything yet
         try:
-            frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            frames = self._ends[0].socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
         return frames[-1] if len(frames) == _ANSWER_FRAMES else b""
@@ -136,9 +176,9 @@ class Line:
     def close(self) -> None:
         """Close. The last Line of a process waits for at most `linger_s` until what was sent over all has gone out.
         May be called again."""
-        if self._socket.closed:
+        if self._is_closed:
             return
-        linger_s = 0.0 if self._problem else self._settings.linger_s
-        self._monitor.close()
-        self._socket.close(round(linger_s * 1000))
+        self._is_closed = True
+        for end in self._ends:
+            end.close(0.0 if self._problem else self._settings.linger_s)
         _CONTEXT.give_back()

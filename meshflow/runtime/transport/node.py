@@ -14,24 +14,37 @@ Made for a loop that waits for `fileno()` and never blocks:
 import errno
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import zmq
 
-from meshflow.core.messages import Message, ProbeNack, StoreAnswers
+from meshflow.core.messages import (
+    Gossip,
+    Message,
+    Probe,
+    ProbeAck,
+    ProbeNack,
+    ProbeRequest,
+    StoreAnswers,
+    Sync,
+)
 from meshflow.errors import PeerError
 from meshflow.ids import NodeId
 from meshflow.runtime.address import Address, parse_address, reachable, resolve
 from meshflow.runtime.keys import MeshKey
-from meshflow.runtime.transport.connections import Connections, Target
-from meshflow.runtime.transport.problems import CannotBind, MessageTooLarge, PortInUse, Problem, Problems
+from meshflow.runtime.transport.connections import SWEEPS, Connections, Target
+from meshflow.runtime.transport.doors import Door
+from meshflow.runtime.transport.problems import MessageTooLarge, Problem, Problems, QueueFull, TooManyConnections
 from meshflow.runtime.transport.routes import Routes, is_node_id
 from meshflow.runtime.transport.settings import TransportSettings
-from meshflow.runtime.transport.sockets import FAILED_HANDSHAKE, Monitor, open_context, open_router
+from meshflow.runtime.transport.sockets import FAILED_HANDSHAKE, Monitor, Sign, open_context, open_router
 from meshflow.runtime.transport.wakeups import Wakeups
-from meshflow.runtime.transport.zap import Doorkeeper
 from meshflow.store.remote import ANSWERS_TOO_LARGE
 from meshflow.wire import ProtocolMismatch, decode_message, encode_message
+
+MembershipMessage = Probe | ProbeAck | ProbeRequest | ProbeNack | Gossip | Sync
+"""What nodes tell each other about who is alive."""
 
 
 @dataclass(slots=True)
@@ -52,8 +65,7 @@ class Transport:
     """Listens on `bind` (`tcp://host:port`, port 0: any free one) as the node `me`.
 
     `advertise` is the host, or `host:port`, that others are told if not the one it is bound to; for a node bound to all
-    interfaces, the way `toward` the seeds decides. `accepted` are the public keys that may connect; without any, it is
-    that of `key`.
+    interfaces, the way `toward` the seeds decides. It listens with `key`; when it connects, it tries `others` too.
     """
 
     def __init__(
@@ -65,7 +77,7 @@ class Transport:
         *,
         advertise: str = "",
         toward: Sequence[str] = (),
-        accepted: Sequence[str] = (),
+        others: Sequence[MeshKey] = (),
     ) -> None:
         """
         Raises:
@@ -86,36 +98,57 @@ class Transport:
         self._context = open_context(self._settings)
         self._wakeups = Wakeups()
         self._connections = Connections(
-            me, key, self._settings, self._context, self._wakeups, self._problems, self._take_answer
+            me, (key, *others), self._settings, self._context, self._wakeups, self._problems, self._take_answer
         )
-        try:
-            self._listen(resolve(parse_address(bind)), key, accepted or (key.public,))
+        with ExitStack() as undo:
+            undo.callback(self._context.destroy, 0)
+            undo.callback(self._wakeups.close)
+            self._listen(resolve(parse_address(bind)), key)
+            undo.callback(self._door.close)
             self.address = str(self._told(advertise, toward))
             """Where others reach this node."""
-        except BaseException:
-            self._wakeups.close()
-            self._context.destroy(0)
-            raise
+            undo.pop_all()
 
-    def _listen(self, at: Address, key: MeshKey, accepted: Sequence[str]) -> None:
-        self._doorkeeper = Doorkeeper(self._context, accepted)
-        self._router = open_router(self._context, key, self._settings, is_ipv6=at.is_ipv6)
-        self._monitor = Monitor(self._context, self._router, FAILED_HANDSHAKE)
-        self._wakeups.add(self._doorkeeper.socket, self._doorkeeper.drain)
+    def _listen(self, at: Address, key: MeshKey) -> None:
+        self._router = open_router(self._context, self._settings, is_ipv6=at.is_ipv6)
+        self._monitor = Monitor(self._context, self._router, (*FAILED_HANDSHAKE, Sign.ACCEPTED, Sign.DISCONNECTED))
+        self._door = Door(self._context, self._router, at, self._settings)
+        self._key = key
+        self._wakeups.add(self._door.keeper.socket, self._door.keeper.drain)
         self._wakeups.add(self._router, self._drain_router)
         self._wakeups.add(self._monitor.socket, self._drain_monitor)
-        try:
-            self._router.bind(str(at))
-        except zmq.ZMQError as problem:
-            if problem.errno == errno.EADDRINUSE:
-                raise PortInUse(str(at)) from None
-            raise CannotBind(str(at), str(problem)) from None
+        self._door.open(key)
 
     def _told(self, advertise: str, toward: Sequence[str]) -> Address:
-        bound = parse_address(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
+        bound = self._door.address
         if advertise:
             return parse_address(advertise, bound.port)
         return reachable(bound, [parse_address(each) for each in toward])
+
+    # --- keys ---
+
+    def use_keys(self, keys: Sequence[MeshKey]) -> None:
+        """Listen with the first of the keys, and try all of them when connecting. Connections that were made with a
+        key that is not among them are closed at once, and so are those that came in if the first is another one.
+
+        Raises:
+            OSError: there is no descriptor left for it; nothing has changed.
+        """
+        if keys[0] != self._key:
+            self._door.open(keys[0])
+            self._key = keys[0]
+            self._wakeups.touch(self._router)
+        self._connections.use_keys(keys)
+
+    def hold(self) -> None:
+        """Keep what is sent to introduced peers, until `release`; but not who is alive, which can be lost and cannot
+        wait. When all nodes do so while they change the key that they listen with, nothing else is on its way over the
+        connections that are closed by it."""
+        self._connections.hold()
+
+    def release(self) -> None:
+        """Send what was kept, and all that follows."""
+        self._connections.release()
 
     # --- receiving ---
 
@@ -127,6 +160,7 @@ class Transport:
         """Up to `limit` messages and their senders, in order of arrival per sender. Answers to handshakes and news of
         sockets are dealt with by the way. What cannot be understood is dropped and counted."""
         self._wakeups.run(limit)
+        self._connections.settle()
         received, self._inbox = self._inbox, []
         self.counts.received += len(received)
         return received
@@ -181,9 +215,17 @@ class Transport:
 
     def _drain_monitor(self, limit: int) -> int:
         for done in range(limit):
-            if self._monitor.read() is None:
+            sign = self._monitor.read()
+            if sign is None:
                 return done
-            self.counts.refused += 1
+            match sign:
+                case (Sign.ACCEPTED, descriptor):
+                    if self._door.crowd.came(descriptor):
+                        self._problems.note(self.me, TooManyConnections(self._settings.max_connections))
+                case (Sign.DISCONNECTED, descriptor):
+                    self._door.crowd.went(descriptor)
+                case _:
+                    self.counts.refused += 1
         return limit
 
     # --- sending ---
@@ -215,7 +257,8 @@ class Transport:
         address = self._addresses.get(to)
         if address is None:
             return self._counted(self._reply(to, data))
-        return self._counted(self._connections.send(Target(address, to), data))
+        is_urgent = isinstance(message, MembershipMessage)
+        return self._counted(self._connections.send(Target(address, to), data, is_urgent=is_urgent))
 
     def send_to(self, address: str, message: Message) -> bool:
         """The same to whoever listens at `address` (a seed, whose id is not known yet).
@@ -224,7 +267,7 @@ class Transport:
             UsageError: the message holds what cannot travel.
         """
         data = self._encode(message)
-        return data is not None and self._counted(self._connections.send(Target(address, None), data))
+        return data is not None and self._counted(self._connections.send(Target(address, None), data, is_urgent=True))
 
     def _encode(self, message: Message) -> bytes | None:
         data = encode_message(message)
@@ -244,6 +287,7 @@ class Transport:
         try:
             self._router.send_multipart([route, self.me.encode("ascii"), data], zmq.NOBLOCK)
         except zmq.Again:
+            self._problems.note(to, QueueFull(self._settings.max_queued_messages))
             return False
         except zmq.ZMQError as problem:
             if problem.errno != errno.EHOSTUNREACH:
@@ -266,7 +310,7 @@ class Transport:
         if not self._has_ticked or now >= self._sweep_at:
             self._has_ticked = True
             self._connections.close_idle()
-            self._sweep_at = now + self._settings.idle_s
+            self._sweep_at = now + self._settings.idle_s / SWEEPS
 
     def deadline(self) -> float:
         """When `tick` is next due, in the monotonic seconds that it is given; `math.inf` before the first."""
@@ -278,6 +322,6 @@ class Transport:
         self._connections.close_all(linger_s)
         self._monitor.close()
         self._router.close(round(linger_s * 1000))
-        self._doorkeeper.socket.close()
+        self._door.close()
         self._wakeups.close()
         self._context.term()

@@ -35,6 +35,26 @@ class OutOfSockets(UsageError):
         )
 
 
+class TooManyConnections(UsageError):
+    """A node has as many connections as it may; who comes now has to wait."""
+
+    def __init__(self, max_count: int) -> None:
+        super().__init__(
+            f"this node has {max_count} connections and takes in no more until some have gone (max_connections); look "
+            "who connects (ss -tnp), raise the limit, or keep strangers away with a firewall"
+        )
+
+
+class QueueFull(UsageError):
+    """As many messages wait for a peer as may; a further one was dropped."""
+
+    def __init__(self, max_count: int) -> None:
+        super().__init__(
+            f"{max_count} messages wait for it, further ones are dropped (max_queued_messages); it is too slow, or the "
+            "network is; what matters is sent again"
+        )
+
+
 class MessageTooLarge(UsageError):
     """A message of ours is larger than the limit, and was not sent."""
 
@@ -78,8 +98,9 @@ class WrongKey(Unreachable):
     def __init__(self, address: str) -> None:
         super().__init__(
             address,
-            f"the node at '{address}' hung up on this mesh key: it belongs to another mesh, or is no node at all; copy "
-            "the key of its mesh to this host, and name the file in mesh.key_file or MESHFLOW_KEY_FILE",
+            f"the node at '{address}' hung up on this mesh key: it belongs to another mesh, the key of the mesh was "
+            "changed while this host was away, or it is no node at all; copy the key of its mesh to this host, and "
+            "name the file in mesh.key_file or MESHFLOW_KEY_FILE",
         )
 
 

@@ -36,6 +36,10 @@ class TransportSettings:
     heartbeat_timeout_s: float = 60.0
     """A connection on which no whole message arrives for this long after a ping is closed. Longer than the membership
     takes to judge a silent peer, and see `max_message_bytes`."""
+    max_connections: int = 4096
+    """Connections that a node takes in at a time, of members, clients and strangers. Each costs a descriptor, and up to
+    `max_message_bytes` while a message arrives. When there are so many, further ones wait outside until others have
+    gone (on Linux; elsewhere the limit is only told of)."""
     backlog: int = 1024
     """Connections that may wait to be accepted: a large mesh that finds a new owner comes all at once."""
     max_routes: int = 10_000

@@ -37,15 +37,13 @@ def open_context(settings: TransportSettings) -> Context:
     return context
 
 
-def open_router(context: Context, key: MeshKey, settings: TransportSettings, *, is_ipv6: bool) -> Socket:
-    """A ROUTER that only who has the key can connect to; not bound yet."""
+def open_router(context: Context, settings: TransportSettings, *, is_ipv6: bool) -> Socket:
+    """A ROUTER that listens nowhere yet."""
     router = context.socket(zmq.ROUTER)
     _set_up(router, settings, is_ipv6=is_ipv6)
     router.setsockopt(zmq.ROUTER_HANDOVER, 1)
     router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-    router.setsockopt(zmq.BACKLOG, settings.backlog)
     router.setsockopt(zmq.CURVE_SERVER, 1)
-    router.setsockopt(zmq.CURVE_SECRETKEY, key.secret.encode("ascii"))
     router.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN)
     router.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without a ZAP handler nobody gets in, instead of all
     return router
@@ -102,6 +100,8 @@ class Sign(enum.IntEnum):
 
     CONNECTING = zmq.EVENT_CONNECT_DELAYED
     """TCP is on its way."""
+    ACCEPTED = zmq.EVENT_ACCEPTED
+    """A ROUTER has taken in a connection. The value is its descriptor."""
     CONNECT_FAILED = zmq.EVENT_CLOSED
     """TCP did not connect."""
     BROKEN_OFF = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -113,7 +113,7 @@ class Sign(enum.IntEnum):
     READY = zmq.EVENT_HANDSHAKE_SUCCEEDED
     """Messages can pass."""
     DISCONNECTED = zmq.EVENT_DISCONNECTED
-    """TCP is closed; follows a failed handshake too."""
+    """TCP is closed; follows a failed handshake too. The value is its descriptor."""
     RETRYING = zmq.EVENT_CONNECT_RETRIED
     """Follows each failure after which the socket tries again. Without it the socket has given up for good."""
 

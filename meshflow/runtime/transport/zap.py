@@ -4,8 +4,6 @@ For each client that has shown that it owns its key pair, the ROUTER asks here b
 A handler serves one context. It is read in the node's loop like any other socket: a thread would save nothing.
 """
 
-from collections.abc import Iterable
-
 import zmq
 
 from meshflow.runtime.transport.curve import key_bytes, key_text
@@ -17,13 +15,17 @@ _CURVE = b"CURVE"
 
 
 class Doorkeeper:
-    """Lets in who has an accepted key."""
+    """Lets in who has the accepted key; nobody before there is one."""
 
-    def __init__(self, context: Context, accepted: Iterable[str]) -> None:
-        self._accepted = frozenset(key_bytes(key) for key in accepted)
+    def __init__(self, context: Context) -> None:
+        self._accepted = b""
         self.socket: Socket = context.socket(zmq.REP)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.bind(_ENDPOINT)
+
+    def accept(self, public: str) -> None:
+        """Let in who has this key, and no longer who has the one before. Those who are in already stay in."""
+        self._accepted = key_bytes(public)
 
     def drain(self, limit: int) -> int:
         """Answer up to `limit` requests, and say how many there were."""
@@ -39,7 +41,7 @@ class Doorkeeper:
         # Only ZeroMQ itself connects here, so the form of the request is not in doubt.
         version, number, _domain, _address, _routing_id, mechanism, *credentials = request
         assert version == _VERSION, version
-        if mechanism == _CURVE and credentials and credentials[0] in self._accepted:
+        if mechanism == _CURVE and credentials and credentials[0] == self._accepted:
             user = key_text(credentials[0]).encode("ascii")
             return [_VERSION, number, b"200", b"OK", user, b""]
         return [_VERSION, number, b"400", b"this key is not accepted", b"", b""]

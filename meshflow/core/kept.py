@@ -1,0 +1,76 @@
+"""Reports that wait for their owner's log: in memory as far as they fit, else wherever the shell keeps them.
+
+An owner may be gone, or its store away, for longer than a node has memory for the results of its tasks. What would be
+too much is handed to a spool, and read back when it is sent.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from meshflow.core.messages import Attempt, Finished, Output, Report
+
+_SMALLEST_BYTES = 1024
+"""Reports with less in them stay in memory: what stands for one that is spooled takes a third of this."""
+
+
+class Spool(Protocol):
+    """Keeps reports outside of memory, for as long as this node lives. Nothing here raises."""
+
+    def put(self, report: Report) -> int | None:
+        """Keep a report; gives its number, or None if it cannot be kept now."""
+
+    def get(self, number: int) -> Report:
+        """The report of that number; one that says so if it cannot be read back."""
+
+    def drop(self, number: int) -> None:
+        """The report of that number is not needed any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """Stands for a report that is in the spool."""
+
+    number: int
+    attempt: Attempt
+    is_output: bool
+
+
+class Kept:
+    """The reports of one node that wait, of all runs. With `spool`, no more than `max_bytes` of them are in memory."""
+
+    def __init__(self, spool: Spool | None = None, max_bytes: int = 0) -> None:
+        self.memory_bytes = 0
+        """What the reports in memory hold."""
+        self._spool = spool
+        self._max_bytes = max_bytes
+
+    def put(self, report: Report, size_bytes: int) -> Report | Spooled:
+        """Keep a report that holds so much; gives what stands for it."""
+        is_too_much = size_bytes >= _SMALLEST_BYTES and self.memory_bytes + size_bytes > self._max_bytes
+        if self._spool is not None and is_too_much:
+            number = self._spool.put(report)
+            if number is not None:
+                return Spooled(number, report.attempt, isinstance(report, Output))
+        self.memory_bytes += size_bytes
+        return report
+
+    def get(self, item: Report | Spooled) -> Report:
+        """The report that `item` stands for."""
+        if not isinstance(item, Spooled):
+            return item
+        assert self._spool is not None, item
+        return self._spool.get(item.number)
+
+    def drop(self, item: Report | Spooled, size_bytes: int) -> None:
+        """The report, which holds so much, is not needed any more."""
+        if not isinstance(item, Spooled):
+            self.memory_bytes -= size_bytes
+        elif self._spool is not None:
+            self._spool.drop(item.number)
+
+
+def size_of(report: Report) -> int:
+    """What a report holds of values and texts, in bytes."""
+    if isinstance(report, Finished):
+        return len(report.value.inline) + len(report.reason)
+    return len(report.chunk.data) if isinstance(report, Output) else 0

@@ -1,0 +1,1 @@
+"""Random and damaged input for all that reads bytes from outside; `python -m tests.fuzz` runs millions."""
