@@ -54,8 +54,8 @@ class MembershipSettings:
     """Peers per round of gossip, 1 and up. Default: SWIM's piggyback has no rounds; three as others use."""
     transmit_mult: float = 4.0
     """Times an update is sent by each node in a mesh of one, and so many more per power of ten of the number of
-    members; above 0. Raising it costs bytes and lowers the share of members that must learn by sync. Default: memberlist; SWIM
-    section 5 finds 3 enough without loss."""
+    members; above 0. Raising it costs bytes and lowers the share of members that must learn by sync. Default:
+    memberlist; SWIM section 5 finds 3 enough without loss."""
     max_updates: int = 32
     """Most updates in one message, 1 and up; about 6 KB. Raising it speeds up storms of news. Default: ours."""
     sync_interval_s: float = 10.0
