@@ -1,7 +1,7 @@
 """What does membership cost, and how soon do all know, in meshes of 1,000, 3,000 and 10,000 nodes?
 
 In simulation: the machines are the real ones, network and clock are made up. With the preset `lan`, from one seed. The
-largest size takes many minutes of one core, and about 4 GB.
+largest size takes twelve minutes of one core, and about 4 GB.
 
     python -m benchmarks.membership_sizes --sizes 100 300
 """

@@ -91,14 +91,14 @@ class Template:
         try:
             while True:
                 ready = [fileno for fileno, _ in poll.poll()]
-                if self._wake_reader in ready:
-                    with suppress(BlockingIOError):
-                        os.read(self._wake_reader, 4096)
-                    self._reap()
                 if self._control.fileno() in ready:
                     endpoints = self._obey()
                     if endpoints is not None:
                         return self._be_born(endpoints)
+                elif self._wake_reader in ready:
+                    with suppress(BlockingIOError):
+                        os.read(self._wake_reader, 4096)
+                    self._reap()
         except (EOFError, ConnectionError):
             self._end_all()
         return None
@@ -157,8 +157,12 @@ class Template:
         """Take note of processes that have ended, and deal with the strays they left."""
         ended: list[tuple[int, int]] = []
         with suppress(ChildProcessError):
-            while (waited := os.waitpid(-1, os.WNOHANG))[0]:
-                pid, status = waited
+            while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if select.select([self._control], [], [], 0)[0]:
+                    # Orders that were given before it ended go first: one may say that it was retired.
+                    os.write(self._wake_writer, b"!")
+                    break
+                pid, status = os.waitpid(dead.si_pid, 0)
                 self._left_alone.pop(pid, None)
                 if pid in self._numbers:
                     number = self._numbers.pop(pid)

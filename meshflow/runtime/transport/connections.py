@@ -58,6 +58,8 @@ class _Connection:
     waiting: deque[bytes] = field(default_factory=deque)
     """The same, of what may be held back."""
     is_down: bool = False
+    taken_count: int = 0
+    """Messages that it took."""
     unused_sweeps: int = 0
     """Sweeps since it was used."""
     is_deserted: bool = False
@@ -162,9 +164,12 @@ class Connections:
             return False
         connection.unused_sweeps = 0
         if self._taken(connection, data, is_urgent):
+            connection.taken_count += 1
             return True
         if not all(end.diagnosis.has_given_up for end in connection.ends):
-            self._note_full(target)
+            # Else it is about to be heard that what listens there is no node.
+            if connection.taken_count >= self._settings.max_queued_messages:
+                self._note_full(target)
             return False
         # ZeroMQ does not try again after what it takes for a breach of protocol; without this, the peer would be out of
         # reach for as long as it is sent to.
