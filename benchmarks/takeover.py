@@ -10,7 +10,8 @@ import time
 
 from benchmarks.measure import Figure, Report
 from benchmarks.mesh import WORKFLOWS
-from meshflow.client import Client, RunHandle
+from meshflow.client import Client
+from meshflow.run_handle import RunHandle
 from meshflow.config import Config
 from meshflow.follow import News
 from meshflow.private_mesh import NodePlan, PrivateMesh

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 from meshflow.version import __version__
 
 if TYPE_CHECKING:
-    from meshflow.client import Client, RunHandle
+    from meshflow.client import Client
     from meshflow.config import DEFAULT_TEXT as default_config
     from meshflow.config import Config
     from meshflow.errors import MeshflowError
+    from meshflow.local import local
+    from meshflow.run_handle import RunHandle
 
-__all__ = ["Client", "Config", "MeshflowError", "RunHandle", "__version__", "default_config"]
+__all__ = ["Client", "Config", "MeshflowError", "RunHandle", "__version__", "default_config", "local"]
 
 _HOMES = {
     "Client": ("meshflow.client", "Client"),
-    "RunHandle": ("meshflow.client", "RunHandle"),
+    "local": ("meshflow.local", "local"),
+    "RunHandle": ("meshflow.run_handle", "RunHandle"),
     "Config": ("meshflow.config", "Config"),
     "default_config": ("meshflow.config", "DEFAULT_TEXT"),
     "MeshflowError": ("meshflow.errors", "MeshflowError"),

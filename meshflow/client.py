@@ -13,158 +13,33 @@ the run goes on without it.
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from meshflow.config import Config
-from meshflow.core.graph import DagDefinition
 from meshflow.core.messages import RunOpen
-from meshflow.core.records import RunRecord, State, Stop
-from meshflow.core.requests import Answer, AskStop, ListRuns, LoadRun, ReadOutput, Refused, Request
+from meshflow.core.records import RunRecord
+from meshflow.core.requests import Answer, ListRuns, LoadRun, Refused, Request
 from meshflow.errors import StoreUnavailable, UsageError
-from meshflow.follow import Follower, News
-from meshflow.following import Following, FollowingAll, Listening
+from meshflow.following import FollowingAll
 from meshflow.ids import RunId, new_run_id
 from meshflow.mesh import Mesh, NodeReport, NoMesh
-from meshflow.printed import Line, Printed
 from meshflow.queue.models import JobEvent
 from meshflow.references import LAST, NotFound, find_node, find_run
-from meshflow.run_view import RunView
-from meshflow.store.remote import TooLargeForMesh
-from meshflow.wait import Waiter
+from meshflow.run_handle import RunHandle
 
 if TYPE_CHECKING:
-    from meshflow.models.datastore import DataStoreDocument
+    from meshflow.calls import CallFuture, Calling, Calls
     from meshflow.models.submission import Submission
     from meshflow.models.workflow import Workflow
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _ID_DIGITS = 24
-
-
-class RunHandle:
-    """One workflow run."""
-
-    def __init__(
-        self, client: "Client", record: RunRecord, definitions: Mapping[str, DagDefinition] | None = None
-    ) -> None:
-        self._client = client
-        self._record = record
-        self._definitions = definitions
-
-    @property
-    def id(self) -> RunId:
-        """The run id: 24 hex digits."""
-        return self._record.run
-
-    @property
-    def name(self) -> str:
-        """The name of the workflow."""
-        return self._record.name
-
-    @property
-    def record(self) -> RunRecord:
-        """What the store says of the run now; it may lag a moment behind the run."""
-        if not self._record.state.is_final:
-            self._record = self._client.load(self.id)
-        return self._record
-
-    @property
-    def state(self) -> State:
-        """The state of the run now."""
-        return self.record.state
-
-    @property
-    def reason(self) -> str:
-        """Why the run is in its state; empty where nothing needs saying."""
-        return self.record.reason
-
-    @property
-    def store(self) -> "DataStoreDocument":
-        """The document of the run: what its tasks kept. After the run it is there only if `keep_data` was asked for."""
-        from meshflow.models.datastore import DataStoreDocument
-
-        return DataStoreDocument(self._client.ask, self.id)
-
-    def follow(self, *, with_output: bool = True) -> Following:
-        """The run as it goes on, from its beginning; for those who want to do something else meanwhile."""
-        mesh = self._client.mesh
-        follower = Follower(self.id, node_name=mesh.node_name, definitions=self._definitions, with_output=with_output)
-        return Following(mesh, follower)
-
-    def view(self) -> RunView:
-        """The run as its logs have it now, with its dag runs and tasks."""
-        following = self.follow(with_output=False)
-        following.catch_up()
-        return following.view
-
-    def wait(self, timeout_s: float | None = None) -> State:
-        """Wait for the end of the run; its final state. None: for as long as it takes.
-
-        Raises:
-            WaitTimeout: the time is over; the run goes on.
-        """
-        waiter = Waiter(self.id)
-        for _ in Listening(self._client.mesh, self.id, [waiter], with_tasks=False).until_done(timeout_s):
-            pass
-        self._record = waiter.record
-        return self._record.state
-
-    def events(self, *, follow: bool = True) -> Iterator[JobEvent]:
-        """What happened to the run and its jobs, from the beginning. With `follow`, until the run ends."""
-        news = self._followed(with_output=False) if follow else self.follow(with_output=False).catch_up()
-        return (event for event in news if isinstance(event, JobEvent))
-
-    def logs(self, *, follow: bool = False, task: str | None = None, attempt: int | None = None) -> Iterator[Line]:
-        """What the tasks printed, line by line. With `follow`, until the run ends."""
-        if follow:
-            lines = (news for news in self._followed() if isinstance(news, Line))
-            return (line for line in lines if task in (None, line.task) and attempt in (None, line.attempt))
-        try:
-            return self._stored_lines(ReadOutput(self.id, task, attempt))
-        except TooLargeForMesh:
-            if task is not None:
-                raise
-            asks = [ReadOutput(dag.run, each.name) for dag in self.view().dags.values() for each in dag.tasks]
-            return (line for ask in asks for line in self._stored_lines(ask))
-
-    def _stored_lines(self, request: ReadOutput) -> Iterator[Line]:
-        chunks = self._client.ask(request)
-        assert isinstance(chunks, tuple)
-        printed = Printed()
-        return iter([*printed.accept(chunks), *printed.flush()])
-
-    def _followed(self, *, with_output: bool = True) -> Iterator[News]:
-        following = self.follow(with_output=with_output)
-        yield from following.until_done()
-        self.ended_as(following.view)
-
-    def ended_as(self, view: RunView) -> None:
-        """Take over how the run ended from one who followed it: the logs tell it before the record does."""
-        done = sum(1 for task in view.tasks if task.state.is_final)
-        self._record = replace(
-            self._client.load(self.id),
-            state=view.state,
-            reason=view.reason,
-            started_at=view.started_at,
-            ended_at=view.ended_at,
-            total=view.task_count,
-            done=done,
-        )
-
-    def stop(self, reason: str = "") -> bool:
-        """End the run gently: nothing new starts, running tasks end by themselves. False if it has ended already."""
-        return self._end(Stop.STOP, reason)
-
-    def cancel(self, reason: str = "") -> bool:
-        """End the run at once: running tasks are killed. False if it has ended already."""
-        return self._end(Stop.CANCEL, reason)
-
-    def _end(self, stop: Stop, reason: str) -> bool:
-        accepted = self._client.ask(AskStop(self.id, stop, reason)) is True
-        self._client.mesh.hint(RunOpen(self.id))
-        return accepted
 
 
 class Client:
@@ -187,6 +62,7 @@ class Client:
             mesh = open_mesh(config.settings, connect)
         self.mesh = mesh
         self.mesh.connect()
+        self._calls: Calls | None = None
 
     def __enter__(self) -> "Client":
         return self
@@ -195,10 +71,89 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Leave the mesh; runs go on."""
+        """Leave the mesh. Runs go on; calls that have not ended are ended."""
+        if self._calls is not None:
+            self._calls.close()
         self.mesh.close()
 
+    # --- functions ---
+
+    @property
+    def calling(self) -> "Calling":
+        """Submits functions as this client does without further options."""
+        from meshflow.calls import Calling, CallOptions, Calls
+
+        if self._calls is None:
+            self._calls = Calls(self.mesh)
+        return Calling(self._calls, CallOptions())
+
+    def options(self, **changes: Any) -> "Calling":
+        """What submits functions with these options: `client.options(queue="gpu").submit(train, 7)`. They are the
+        fields of `calls.CallOptions`."""
+        return self.calling.options(**changes)
+
+    def map(self, function: Callable[..., T], /, *iterables: Iterable[Any]) -> "list[CallFuture[T]]":
+        """Call a function for each element, or for each row of several iterables, the shortest of which counts. Its
+        future for each call, in order. Short calls travel together.
+
+        Raises: as `submit` of a function.
+        """
+        return self.calling.map(function, *iterables)
+
+    def gather(self, futures: "Iterable[Future[T]]", *, return_exceptions: bool = False) -> list[T]:
+        """The results of futures, in their order, once all are there; as `calls.gather`."""
+        from meshflow.calls import gather
+
+        return gather(futures, return_exceptions=return_exceptions)
+
+    def as_completed(self, futures: "Iterable[Future[T]]", timeout_s: float | None = None) -> "Iterator[Future[T]]":
+        """The futures as they end, the first first; as `calls.as_completed`."""
+        from meshflow.calls import as_completed
+
+        return as_completed(futures, timeout_s)
+
+    def cancel(self, futures: "Iterable[CallFuture[Any]]") -> None:
+        """End calls, even those that run: their futures are cancelled, their processes ended."""
+        if self._calls is not None:
+            self._calls.cancel(futures)
+
+    @overload
     def submit(
+        self,
+        workflow: "str | Path | Workflow",
+        /,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        queue: str = "workflow",
+        keep_data: bool = False,
+    ) -> RunHandle: ...
+
+    @overload
+    def submit(self, workflow: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> "CallFuture[T]": ...
+
+    def submit(self, workflow: Any, /, *arguments: Any, **keywords: Any) -> Any:
+        """Hand a workflow or a function to the mesh.
+
+        A workflow (its name, its file, or a loaded one) may be followed by its `arguments`, a mapping; `queue` and
+        `keep_data` are for one that is given by name or file, a loaded one has its own. When this returns, the run will
+        finish, or say why not, whichever node dies.
+
+        A function is called with the arguments that follow; its future is returned at once. The call lives as long as
+        this client. It is made again if its node dies while it runs, unless `options(at_most_once=True)`.
+
+        Raises:
+            PickleFailed: the function or an argument cannot be pickled.
+            WorkflowError, WorkflowArgumentError: something is wrong with the workflow or its arguments (see
+                `submitting.load_workflow` and `models.submission.pack`); nothing was stored.
+            NoMesh, StoreUnavailable: the mesh or its store did not answer.
+        """
+        from meshflow.models.workflow import Workflow
+
+        if isinstance(workflow, str | Path | Workflow):
+            return self._submit_workflow(workflow, *arguments, **keywords)
+        return self.calling.submit(workflow, *arguments, **keywords)
+
+    def _submit_workflow(
         self,
         workflow: "str | Path | Workflow",
         arguments: Mapping[str, Any] | None = None,
@@ -206,16 +161,6 @@ class Client:
         queue: str = "workflow",
         keep_data: bool = False,
     ) -> RunHandle:
-        """Hand a workflow (its name, its file, or a loaded one) to the mesh. When this returns, the run will finish,
-        or say why not, whichever node dies.
-
-        `queue` and `keep_data` are for a workflow that is given by name or file; a loaded one has its own.
-
-        Raises:
-            WorkflowError, WorkflowArgumentError: something is wrong with the workflow or its arguments (see
-                `submitting.load_workflow` and `models.submission.pack`); nothing was stored.
-            NoMesh, StoreUnavailable: the mesh or its store did not answer.
-        """
         from meshflow.models.submission import pack
         from meshflow.submitting import load_workflow
 

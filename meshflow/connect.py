@@ -2,16 +2,23 @@
 
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from meshflow.core.member import Member
 from meshflow.errors import UsageError
 from meshflow.ids import new_node_id
 from meshflow.mesh import Link, Mesh
 from meshflow.runtime.address import parse_address
 from meshflow.runtime.folder import runtime_folder, state_path
 from meshflow.runtime.key_ring import KeyRing
+from meshflow.runtime.keys import MeshKey
 from meshflow.settings import Settings
+
+if TYPE_CHECKING:
+    from meshflow.runtime.caller_thread import CallerThread
+    from meshflow.runtime.transport.settings import TransportSettings
 
 
 def open_mesh(settings: Settings, connect: str | None = None, environ: Mapping[str, str] = os.environ) -> Mesh:
@@ -31,13 +38,25 @@ def open_mesh(settings: Settings, connect: str | None = None, environ: Mapping[s
     def addresses() -> list[str]:
         return given if asked else [*(peer.address for peer in runtime.peers()), *given]
 
-    def dial(address: str) -> Link:
-        from meshflow.runtime.transport.line import Line  # ZeroMQ costs 40 ms, which "no mesh found" need not
-        from meshflow.runtime.transport.settings import TransportSettings
-
+    def keys() -> tuple[MeshKey, ...]:
         with suppress(UsageError):  # what it was is still the best guess
-            ring.look()  # a client that follows a run for days outlives a key
-        limits = TransportSettings(max_message_bytes=settings.limits.max_message_bytes)
-        return Line(new_node_id(random.SystemRandom()), ring.keys[0], address, limits, others=ring.keys[1:])
+            ring.look()  # a client that lives for days outlives a key
+        return ring.keys
 
-    return Mesh(dial, addresses, timeout_s=mesh.timeout_s)
+    def limits() -> "TransportSettings":
+        from meshflow.runtime.transport.settings import TransportSettings  # ZeroMQ costs 40 ms: "no mesh" need not
+
+        return TransportSettings(max_message_bytes=settings.limits.max_message_bytes)
+
+    def dial(address: str) -> Link:
+        from meshflow.runtime.transport.line import Line
+
+        key, *others = keys()
+        return Line(new_node_id(random.SystemRandom()), key, address, limits(), others=others)
+
+    def call(members: Sequence[Member]) -> "CallerThread":
+        from meshflow.runtime.caller_thread import CallerThread
+
+        return CallerThread(new_node_id(random.SystemRandom()), keys, members, limits())
+
+    return Mesh(dial, addresses, call, timeout_s=mesh.timeout_s)

@@ -13,6 +13,8 @@ NodeId = NewType("NodeId", str)
 RunId = NewType("RunId", str)
 """A workflow run is 24 hex digits (the form of a MongoDB ObjectId); a dag run is `<workflow run>/<dag run name>`."""
 
+_CALLS = "calls:"
+
 _NODE_BYTES = 8
 _RUN_BYTES = 12
 
@@ -35,6 +37,16 @@ def dag_run_id(workflow_run: RunId, dag_run_name: str) -> RunId:
 def workflow_of(run: RunId) -> RunId:
     """The workflow run that `run` belongs to; a workflow run belongs to itself."""
     return RunId(run.partition("/")[0])
+
+
+def calls_of(client: NodeId) -> RunId:
+    """What stands for a run where the calls of a client are meant; no store has a record of it."""
+    return RunId(f"{_CALLS}{client}")
+
+
+def is_calls(run: RunId) -> bool:
+    """Whether `run` stands for the calls of a client."""
+    return run.startswith(_CALLS)
 
 
 def dag_run_name(run: RunId) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from meshflow.core.calling import Call
 from meshflow.core.member import Member, Status
 from meshflow.core.messages import (
     AskStatus,
@@ -71,6 +72,23 @@ Dial = Callable[[str], Link]
 """Opens a link to an address, without making contact yet."""
 
 
+class CallMaker(Protocol):
+    """Makes calls in a thread of its own; `runtime.caller_thread.CallerThread` is one."""
+
+    def make(self, calls: Sequence[Call], code: bytes) -> None:
+        """Have calls of one function made, whose pickled code is `code`; the future of each is its `mark`."""
+
+    def end(self, call: Call) -> None:
+        """Cancel the future of a call, and end the call even if it runs."""
+
+    def close(self) -> None:
+        """End all that has not ended, and let go."""
+
+
+Hire = Callable[[Sequence[Member]], CallMaker]
+"""Starts a maker of calls, given who is alive."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeReport:
     """A node as the mesh and, if it answered, the node itself describe it."""
@@ -97,6 +115,7 @@ class Mesh:
         self,
         dial: Dial,
         addresses: Callable[[], Sequence[str]],
+        hire: Hire | None = None,
         *,
         timeout_s: float,
         now: Callable[[], float] = time.monotonic,
@@ -110,6 +129,7 @@ class Mesh:
         """Counts the nodes that were connected to: a watch is to be asked for anew when it changes."""
         self._dial = dial
         self._addresses = addresses
+        self._hire = hire
         self._timeout_s = timeout_s
         self._link: Link | None = None
         self._address = ""
@@ -135,6 +155,16 @@ class Mesh:
             self._link.close()
         self._link = None
         self._address = ""
+
+    def hire(self) -> CallMaker:
+        """Start what makes calls on the mesh.
+
+        Raises:
+            NoMesh: no node answers.
+        """
+        assert self._hire is not None, "this mesh was made without"
+        self._current()
+        return self._hire(self.living())
 
     def living(self) -> tuple[Member, ...]:
         """The members that are not known to be gone, as they were last heard of."""

@@ -11,7 +11,7 @@ from .output import print_json, run_document
 from .progress import JsonLines, Progress
 
 if TYPE_CHECKING:
-    from meshflow.client import RunHandle
+    from meshflow.run_handle import RunHandle
 
 _REDRAW_S = 0.2
 

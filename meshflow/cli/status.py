@@ -25,7 +25,8 @@ from .output import (
 )
 
 if TYPE_CHECKING:
-    from meshflow.client import Client, RunHandle
+    from meshflow.client import Client
+from meshflow.run_handle import RunHandle
 
 
 @command("status")

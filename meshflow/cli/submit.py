@@ -13,7 +13,7 @@ from .exit_codes import of_state
 from .output import print_json, run_document
 
 if TYPE_CHECKING:
-    from meshflow.client import RunHandle
+    from meshflow.run_handle import RunHandle
 
 
 @command("submit")

@@ -128,6 +128,8 @@ class Job:
     initial: Value | None
     """The MultiTaskData given to `start_dag`, for root tasks of that dag run; None: build it from `inputs`."""
     timeout_s: float | None = None
+    calls: tuple[bytes, ...] = ()
+    """The pickled arguments of each call, if this is a batch of calls (`caller.py`) and no task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,8 @@ class Offer:
     """Owner to nodes: I have jobs waiting, so many on each queue."""
 
     queues: dict[str, int]
+    is_caller: bool = False
+    """Whether a client offers its calls; other strangers are not heard."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from meshflow.core.asks import Asks, Locating, Registering, Relaying, Removing
+from meshflow.core.callers import Callers
 from meshflow.core.claims import ClaimSettings
 from meshflow.core.definitions import Definitions
 from meshflow.core.dispatch import DispatchSettings
@@ -106,6 +107,7 @@ class Node:
         self._started_at = now
         self._worker = Worker(settings.worker, self._asks, spool)
         self._runs = OwnedRuns(me.id, self._asks, definitions, settings.claims, settings.owner, settings.dispatch, now)
+        self._callers = Callers()
         self._watchers = Watchers()
         self._clients = Watchers()
         self._inside: deque[Message] = deque()
@@ -172,6 +174,7 @@ class Node:
                 return self._react(self.membership.handle(sender, message, now), now)
             case _:
                 self.membership.heard_from(sender, now)
+                self._callers.heard(sender, now)
                 return self._handle_work(sender, message, now)
 
     def _handle_work(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
@@ -184,9 +187,11 @@ class Node:
                 self._doubt_owner(sender, now)
             case Demand(granted=granted, received=received):
                 self._runs.dispatcher.demand(sender, granted, received, now)
-            case Offer():
+            case Offer(is_caller=is_caller):
                 # A stranger introduces itself first; what it grants or is granted would be kept for ever.
-                if self._is_member(sender):
+                if is_caller:
+                    self._callers.came(sender, now)
+                if is_caller or self._is_member(sender):
                     self._worker.offered(sender)
             case ReportsAck(run=run, upto=upto):
                 self._worker.acknowledged(sender, run, upto)
@@ -295,6 +300,8 @@ class Node:
         me, alive = self.membership.me, self.membership.alive()
         effects += self._registry.flush(me, alive, now, now + self.wall_offset_s)
         effects += self._retention.flush(me, alive, now, now + self.wall_offset_s)
+        for client in self._callers.gone(now):
+            effects += self._worker.caller_gone(client)
         while True:
             effects += self._outward(self._runs.flush(now, self.wall_offset_s))
             effects += self._publish(now)
@@ -307,7 +314,8 @@ class Node:
     def deadline(self) -> float:
         """When `flush` is next due without any input; `math.inf` for never."""
         store_at = min(self._registry.deadline(), self._retention.deadline())
-        return min(self.membership.deadline(), self._runs.deadline(), self._worker.deadline(), store_at)
+        others_at = min(self._runs.deadline(), self._worker.deadline(), self._callers.deadline())
+        return min(self.membership.deadline(), others_at, store_at)
 
     # --- inside ---
 
@@ -354,6 +362,8 @@ class Node:
     def _doubt_owner(self, owner: NodeId, now: float) -> None:
         """An owner that is gone already is not told of again: whoever turned to it has to look for its successor."""
         member = self.membership.members.get(owner)
+        if owner in self._callers:
+            return
         if member is None or member.status > Status.SUSPECT:
             self._worker.owner_gone(owner, now)
 

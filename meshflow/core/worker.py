@@ -41,7 +41,7 @@ from meshflow.core.pace import Pace
 from meshflow.core.records import RunRecord, State, Value
 from meshflow.core.requests import LoadRun, WriteOutput
 from meshflow.core.worker_settings import WorkerSettings
-from meshflow.ids import NodeId, RunId
+from meshflow.ids import NodeId, RunId, calls_of, is_calls
 
 _MAX_ENDED = 4096
 """Attempts that are remembered: those of some seconds at the highest rate that a node reaches."""
@@ -145,6 +145,11 @@ class Worker:
         orphans += [outbox.run for outbox in self._outboxes.values() if outbox.owner == peer]
         for run in orphans:
             self._locate_at[run] = now + self.settings.locate_s
+
+    def caller_gone(self, client: NodeId) -> list[Effect]:
+        """A client is gone: its calls are ended, and nobody waits for what came of them."""
+        self._credit.gone(client)
+        return self.located(calls_of(client), None)
 
     def doubt(self, run: RunId, now: float) -> None:
         """A node says that it does not drive `run`: the store is asked who does, if we hold anything of it."""
@@ -356,6 +361,8 @@ class Worker:
                 del self._locate_at[run]
                 continue
             self._locate_at[run] = now + self.settings.locate_s
+            if is_calls(run):
+                continue
             if not self._asks.is_asking(Locating(run)):
                 effects.append(self._asks.ask(Locating(run), LoadRun(run)))
         return effects

@@ -31,6 +31,7 @@ from meshflow.core.messages import Job
 from meshflow.core.records import State
 from meshflow.ids import dag_run_name, workflow_of
 from meshflow.models import payload
+from meshflow.models.calls import Callee
 from meshflow.models.datastore import DataStoreDocument
 from meshflow.models.signal import TaskSignal
 from meshflow.models.task import BaseTask
@@ -106,6 +107,7 @@ class TaskRunner:
         self._pid = os.getpid()
         self._codes: dict[str, bytes] = {}
         self._bundles: dict[str, payload.Bundle] = {}
+        self._callees: dict[str, Callee] = {}
         self._surroundings = Surroundings()
 
     def serve(self) -> None:
@@ -123,10 +125,14 @@ class TaskRunner:
             self._surroundings.restore()
 
     def _run(self, frame: RunTask) -> TaskEnded:
-        started_at = time.time()
         value, limit = b"", None
+        callee = self._callee(frame) if frame.job.calls else None
+        started_at = time.time()
         try:
-            state, reason, value, limit = self._attempt(frame)
+            if callee is not None:
+                state, reason, value = State.COMPLETED, "", callee.run(frame.job.calls)
+            else:
+                state, reason, value, limit = self._attempt(frame)
         except Terminated:
             raise
         except BaseException as exc:  # Also SystemExit and KeyboardInterrupt: a task does not end its process.
@@ -168,11 +174,23 @@ class TaskRunner:
         limit = None if action.limit_names is None else tuple(name[:] for name in action.limit_names)
         return state, reason, payload.dump_data(action.data), limit
 
-    def _load(self, frame: RunTask) -> BaseTask:
+    def _callee(self, frame: RunTask) -> Callee:
+        self._keep_codes(frame)
+        digest = frame.job.payload
+        callee = self._callees.get(digest)
+        if callee is None:
+            callee = self._callees[digest] = Callee(self._codes.pop(digest))
+        return callee
+
+    def _keep_codes(self, frame: RunTask) -> None:
         if frame.is_forgetting:
             self._codes.clear()
             self._bundles.clear()
+            self._callees.clear()
         self._codes.update(frame.codes)
+
+    def _load(self, frame: RunTask) -> BaseTask:
+        self._keep_codes(frame)
         digest = frame.job.payload
         bundle = self._bundles.get(digest)
         if bundle is None:

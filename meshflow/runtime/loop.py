@@ -39,7 +39,7 @@ from meshflow.core.requests import (
     SetFields,
     WriteOutput,
 )
-from meshflow.ids import RunId, workflow_of
+from meshflow.ids import RunId, is_calls, workflow_of
 from meshflow.runtime.event_log import log_event, log_problem
 from meshflow.runtime.executor import Executor
 from meshflow.runtime.fleet import ExecutorSettings
@@ -288,7 +288,7 @@ class NodeLoop:
         if too_large := self._too_large(finished.value.inline):
             self._fail(finished.attempt, f"its result {too_large}")
             return
-        if len(finished.value.inline) <= INLINE_BYTES:
+        if len(finished.value.inline) <= INLINE_BYTES or is_calls(finished.attempt.run):
             self.node.task_finished(finished, self._now())
             self._wake()
             return

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from meshflow.client import Client, RunHandle
+from meshflow.client import Client
 from meshflow.core.records import Stop
 from meshflow.core.requests import Answer, ListRuns, Request
 from meshflow.errors import MeshflowError
+from meshflow.run_handle import RunHandle
 from meshflow.store.memory import MemoryStore
 from tests.client.fake_mesh import FakeMesh
 

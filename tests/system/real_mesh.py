@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from meshflow.client import Client, RunHandle
+from meshflow.client import Client
 from meshflow.config import Config
 from meshflow.connect import open_mesh
 from meshflow.core.member import Status
 from meshflow.core.records import State
 from meshflow.mesh import NodeReport
 from meshflow.queue.models import JobEvent
+from meshflow.run_handle import RunHandle
 
 PACKAGE = Path(__file__).parents[2]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from meshflow.client import RunHandle
 from meshflow.core.records import State
 from meshflow.references import NotFound
+from meshflow.run_handle import RunHandle
 from meshflow.run_view import RunView
 from tests.system.conftest import MakeMesh
 from tests.system.real_mesh import RealMesh, eventually, finish, printed

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from meshflow.client import RunHandle
 from meshflow.core.records import State
+from meshflow.run_handle import RunHandle
 from tests.system.real_mesh import RealMesh, events, eventually, finish, is_running, printed
 
 pytestmark = pytest.mark.system

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from meshflow.client import RunHandle
 from meshflow.core.records import State
 from meshflow.errors import WorkflowArgumentError
+from meshflow.run_handle import RunHandle
 from tests.system.real_mesh import RealMesh, events, finish, printed, words
 
 pytestmark = pytest.mark.system

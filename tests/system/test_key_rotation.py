@@ -8,13 +8,14 @@ from contextlib import closing
 import pytest
 
 from meshflow.cli.exit_codes import ExitCode
-from meshflow.client import Client, RunHandle
+from meshflow.client import Client
 from meshflow.config import Config
 from meshflow.connect import open_mesh
 from meshflow.core.messages import AskStatus, NodeStatus
 from meshflow.core.records import State
 from meshflow.ids import new_node_id
 from meshflow.key_change import KeyChange
+from meshflow.run_handle import RunHandle
 from meshflow.runtime.folder import runtime_folder, state_path
 from meshflow.runtime.key_files import keep_keys
 from meshflow.runtime.key_ring import KeyRing

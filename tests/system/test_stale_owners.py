@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from meshflow.client import RunHandle
 from meshflow.core.records import Claimed, Entry, State, TaskEnded
 from meshflow.core.requests import ReadLog
 from meshflow.ids import RunId
+from meshflow.run_handle import RunHandle
 from meshflow.store.sqlite import SqliteStore
 from tests.system.conftest import MakeMesh
 from tests.system.network import ADDRESSES, plug

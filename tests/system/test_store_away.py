@@ -17,10 +17,10 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from meshflow.client import RunHandle
 from meshflow.core.records import Batch, State, TaskEnded
 from meshflow.core.requests import ReadLog
 from meshflow.ids import RunId
+from meshflow.run_handle import RunHandle
 from tests.system.real_mesh import PACKAGE, RealMesh, eventually, finish
 
 pytestmark = pytest.mark.system

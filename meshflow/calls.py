@@ -1,0 +1,173 @@
+"""Calling functions on the mesh from a program.
+
+    with Client() as client:
+        future = client.submit(math.factorial, 20)
+        squares = client.map(lambda x: x * x, range(1000))
+        print(future.result(), sum(client.gather(squares)))
+
+A call is worth as much as the program that waits for it: when the client is closed, its calls are ended. What is to
+outlive the program is a workflow.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent import futures
+from dataclasses import dataclass, replace
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from meshflow.core.calling import Call, Function
+from meshflow.mesh import CallMaker, Mesh
+from meshflow.models.calls import dump_arguments, dump_function
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PORTION = 1024
+"""Calls that are handed over at a time: nodes begin with the first while the last are pickled."""
+
+
+class CallFuture(futures.Future[T], Generic[T]):
+    """The outcome of one call, a `concurrent.futures.Future`."""
+
+    call: Call
+    """What it is the outcome of."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How calls are made."""
+
+    queue: str = "task"
+    """Only nodes that serve it make the call."""
+    priority: int = 0
+    """Of the calls of one client that wait on a queue, the larger goes first."""
+    timeout_s: float | None = None
+    """A call that runs longer is ended and fails. None: it may take as long as it likes."""
+    at_most_once: bool = False
+    """A call whose node is gone fails. Otherwise it is made again, elsewhere, although it may have begun."""
+
+
+class Calls:
+    """Makes calls over a mesh. Any thread may use it."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self._lock = threading.Lock()
+        self._maker: CallMaker | None = None
+        self._is_closed = False
+
+    def submit(
+        self, options: CallOptions, function: Callable[..., T], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> CallFuture[T]:
+        """One call.
+
+        Raises:
+            PickleFailed: the function or an argument cannot be pickled.
+            NoMesh: no node answers.
+        """
+        what, code = _described(options, function)
+        future = _call(what, dump_arguments(arguments, keywords))
+        self._start().make([future.call], code)
+        return future
+
+    def map(
+        self, options: CallOptions, function: Callable[..., T], rows: Iterable[tuple[Any, ...]]
+    ) -> list[CallFuture[T]]:
+        """A call for each row of arguments. Raises as `submit`, after the calls before were handed over."""
+        what, code = _described(options, function)
+        maker = self._start()
+        made: list[CallFuture[T]] = []
+        calls: list[Call] = []
+        for row in rows:
+            future = _call(what, dump_arguments(row))
+            made.append(future)
+            calls.append(future.call)
+            if len(calls) == _PORTION:
+                maker.make(calls, code)
+                calls = []
+        if calls:
+            maker.make(calls, code)
+        return made
+
+    def cancel(self, ended: Iterable[CallFuture[Any]]) -> None:
+        """End these calls, even those that run."""
+        with self._lock:
+            maker = self._maker
+        for future in ended:
+            if maker is not None and not future.done():
+                maker.end(future.call)
+
+    def close(self) -> None:
+        """End all calls that have not ended."""
+        with self._lock:
+            self._is_closed = True
+            maker, self._maker = self._maker, None
+        if maker is not None:
+            maker.close()
+
+    def _start(self) -> CallMaker:
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError("cannot call after the client was closed")
+            if self._maker is None:
+                self._maker = self._mesh.hire()
+            return self._maker
+
+
+class Calling:
+    """Submits functions with certain options; `Client.options` makes one."""
+
+    def __init__(self, calls: Calls, options: CallOptions) -> None:
+        self._calls = calls
+        self._options = options
+
+    def options(self, **changes: Any) -> "Calling":
+        """The same with other options; see `CallOptions`."""
+        return Calling(self._calls, replace(self._options, **changes))
+
+    def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> CallFuture[T]:
+        """Call a function on the mesh; as `Client.submit`."""
+        return self._calls.submit(self._options, function, arguments, keywords)
+
+    def map(self, function: Callable[..., T], /, *iterables: Iterable[Any]) -> list[CallFuture[T]]:
+        """Call a function for each element, or for each row of several iterables; as `Client.map`."""
+        return self._calls.map(self._options, function, zip(*iterables, strict=False))
+
+
+def gather(waited: Iterable[futures.Future[T]], *, return_exceptions: bool = False) -> list[Any]:
+    """The results of futures, in their order, once all are there.
+
+    Raises:
+        Whatever the first of them raised, unless `return_exceptions`: then errors stand in the place of results.
+    """
+    waited = list(waited)
+    if not return_exceptions:
+        return [future.result() for future in waited]
+    futures.wait(waited)
+    return [_error_of(future) or future.result() for future in waited]
+
+
+def as_completed(waited: Iterable[futures.Future[T]], timeout_s: float | None = None) -> Iterator[futures.Future[T]]:
+    """The futures as they end, the first first.
+
+    Raises:
+        TimeoutError: not all have ended after so many seconds.
+    """
+    return futures.as_completed(list(waited), timeout_s)
+
+
+def _error_of(future: futures.Future[Any]) -> BaseException | None:
+    return futures.CancelledError() if future.cancelled() else future.exception()
+
+
+def _described(options: CallOptions, function: Callable[..., object]) -> tuple[Function, bytes]:
+    digest, code = dump_function(function)
+    name = getattr(function, "__name__", "") or type(function).__name__
+    return Function(digest, str(name), options.queue, options.priority, options.timeout_s, options.at_most_once), code
+
+
+def _call(what: Function, data: bytes) -> CallFuture[Any]:
+    call = Call(what, data)
+    future = call.mark = CallFuture[Any]()
+    future.call = call
+    return future

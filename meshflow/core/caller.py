@@ -1,0 +1,339 @@
+"""A client's end of calling functions on the mesh: which calls are out where, and what came of them.
+
+A client is to its calls what an owner is to the tasks of a dag run: nodes grant it credit, it hands out, they report.
+There is no log. What a client has asked for is worth as much as the client is; when it ends, so do its calls.
+
+Invariants:
+1. Every call that was added ends exactly once in `ended`, unless it was taken out before it went.
+2. A call is out with one node at a time, as far as is known here. It is made again if that node is gone, unless it may
+   be made once only.
+3. A batch during which a task process died is taken apart, and each of its calls goes by itself: so only the one that
+   ends processes fails.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from meshflow.core.calling import Call, Function, Line
+from meshflow.core.dispatch import Dispatcher, DispatchSettings
+from meshflow.core.effects import Effect, Send
+from meshflow.core.handouts import Handouts
+from meshflow.core.member import Member
+from meshflow.core.messages import (
+    Attempt,
+    Cancel,
+    Demand,
+    Finished,
+    Holding,
+    Job,
+    Message,
+    Offer,
+    Output,
+    Owned,
+    Reports,
+    ReportsAck,
+    Returned,
+    Work,
+)
+from meshflow.core.queue import Waiting
+from meshflow.core.records import State
+from meshflow.core.requests import WriteOutput
+from meshflow.ids import NodeId, RunId, calls_of
+
+_EPOCH = 1
+"""A client never loses its calls to another."""
+
+_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+"""A message that is larger than this carries one batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerSettings:
+    """How a client looks after its calls."""
+
+    lost_s: float = 2.0
+    """A batch that its node does not list so long after it was sent was lost on the way."""
+    silent_s: float = 3.0
+    """Seconds without a word about batches after which their node is asked. Above the worker's `holding_s`."""
+    max_losses: int = 3
+    """A call whose nodes died so often fails: it may be what kills them."""
+    max_batches: int = 1024
+    """Batches of a function that are in line for credit at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What came of some calls, in the order of their arguments."""
+
+    calls: tuple[Call, ...]
+    value: bytes
+    """What the task process made of them; empty if `reason` is not."""
+    reason: str = ""
+    """Why there is nothing."""
+
+
+class Caller:
+    """The calls of the client `me`."""
+
+    def __init__(self, me: NodeId, settings: CallerSettings, dispatch: DispatchSettings) -> None:
+        self.ended: list[Ended] = []
+        """News for the shell, which takes them away."""
+        self.begun: list[Call] = []
+        """Calls that are on their way for the first time; the same."""
+        self.printed: list[WriteOutput] = []
+        """What calls printed; the same."""
+        self._run: RunId = calls_of(me)
+        self._settings = settings
+        self._dispatcher = Dispatcher(dispatch)
+        self._handouts = Handouts(settings.lost_s)
+        self._lines: dict[Function, Line] = {}
+        self._codes: dict[str, bytes] = {}
+        self._places: dict[int, Line] = {}
+        """The lines of the batches that are in line for credit."""
+        self._batches: dict[int, tuple[Call, ...]] = {}
+        self._last_number = 0
+        self._touched: dict[Function, None] = {}
+        self._slots: dict[str, int] = {}
+        self._seen: dict[NodeId, int] = {}
+        self._asked_at = -math.inf
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is out."""
+        return not self._batches and not any(line.waiting for line in self._lines.values())
+
+    # --- what the client wants ---
+
+    def add(self, calls: Sequence[Call], code: bytes) -> None:
+        """Make these calls, which are all of one function. `code` is its pickled code."""
+        function = calls[0].function
+        self._codes[function.digest] = code
+        self._line(function).waiting.extend(calls)
+        self._touched[function] = None
+
+    def cancel(self, call: Call) -> list[Effect]:
+        """Take a call out that waits, or end the one that runs, if it went by itself. It does not appear in `ended`
+        unless it has ended already; one that shares its batch goes on, for nobody."""
+        if not call.batch:
+            line = self._lines[call.function]
+            if call in line.waiting:
+                line.waiting.remove(call)
+            return []
+        if len(self._batches[call.batch]) > 1:
+            return []
+        del self._batches[call.batch]
+        attempt, node = self._handouts.take(call.batch)
+        return [Send(node, Cancel((attempt,)))]
+
+    # --- what the mesh says ---
+
+    def set_members(self, members: Sequence[Member], now: float) -> None:
+        """Take note of who is alive; calls that were with others are made again."""
+        alive = {member.id: None for member in members}
+        self._slots = {}
+        for member in members:
+            for queue in () if member.is_draining else member.queues:
+                self._slots[queue] = self._slots.get(queue, 0) + member.slots
+        self._dispatcher.set_members(members)
+        for node in self._handouts.nodes:
+            if node not in alive:
+                self.node_gone(node)
+        for node in [node for node in self._seen if node not in alive]:
+            del self._seen[node]
+
+    def node_gone(self, node: NodeId) -> None:
+        """A node is dead: what it had is lost."""
+        for number, _ in self._handouts.at(node):
+            self._lose(number, "its node is gone")
+
+    def handle(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
+        """A node says something."""
+        match message:
+            case Demand(granted=granted, received=received):
+                self._dispatcher.demand(sender, granted, received, now)
+            case Reports(granted=granted, received=received):
+                self._dispatcher.demand(sender, granted, received, now)
+                return self._reports(sender, message, now)
+            case Holding(attempts=attempts, granted=granted, received=received):
+                self._dispatcher.demand(sender, granted, received, now)
+                return self._held(sender, attempts, now)
+            case _:
+                pass
+        return []
+
+    def _reports(self, sender: NodeId, message: Reports, now: float) -> list[Effect]:
+        if message.run != self._run:
+            return []
+        seen = max(self._seen.get(sender, 0), message.acknowledged - 1)
+        if message.first > seen + 1:
+            return []
+        for report in message.reports[max(0, seen + 1 - message.first) :]:
+            match report:
+                case Finished():
+                    self._finished(sender, report)
+                case Output(chunk=chunk):
+                    self.printed.append(chunk)
+                case Returned(attempt=attempt, lacks_code=lacks_code):
+                    if lacks_code:
+                        self._dispatcher.forget_codes(sender)
+                    if self._handouts.is_current(attempt, sender):
+                        self._wait_again(self._batch(attempt.task))
+        self._seen[sender] = seen = max(seen, message.first + len(message.reports) - 1)
+        self._handouts.heard(sender, now)
+        return [Send(sender, ReportsAck(self._run, seen + 1))]
+
+    def _finished(self, sender: NodeId, report: Finished) -> None:
+        if not self._handouts.is_current(report.attempt, sender):
+            return
+        calls = self._batch(report.attempt.task)
+        if report.state is State.COMPLETED:
+            self._lines[calls[0].function].took(max(0.0, report.ended_at - report.started_at), len(calls))
+            self.ended.append(Ended(calls, report.value.inline))
+        elif len(calls) == 1:
+            self.ended.append(Ended(calls, b"", report.reason or f"it ended {report.state.value}"))
+        else:
+            for call in calls:
+                call.is_alone = True
+            self._wait_again(calls)
+
+    def _held(self, sender: NodeId, listed: Sequence[Attempt], now: float) -> list[Effect]:
+        mine = [attempt for attempt in listed if attempt.run == self._run]
+        self._handouts.heard(sender, now)
+        for number in self._handouts.missing(sender, mine, _EPOCH, now):
+            self._lose(number, "its node does not know of it")
+        stale = tuple(attempt for attempt in mine if not self._handouts.is_current(attempt, sender))
+        # Says that this client is there, too; it may have nothing else to say for hours.
+        effects: list[Effect] = [Send(sender, ReportsAck(self._run, self._seen.get(sender, 0) + 1))]
+        return [*effects, Send(sender, Cancel(stale))] if stale else effects
+
+    def close(self) -> list[Effect]:
+        """The client leaves: what is out is ended, and whatever has not ended is never heard of."""
+        effects: list[Effect] = []
+        for node in self._handouts.nodes:
+            attempts = tuple(attempt for _, attempt in self._handouts.at(node))
+            effects.append(Send(node, Cancel(attempts)))
+        left = [call for calls in self._batches.values() for call in calls]
+        left += [call for line in self._lines.values() for call in line.waiting]
+        if left:
+            self.ended.append(Ended(tuple(left), b"", "its client was closed"))
+        return effects
+
+    # --- moving on ---
+
+    def flush(self, now: float) -> list[Effect]:
+        """Hand out what can be. To be called after each batch of input, and at `deadline`."""
+        effects: list[Effect] = []
+        while True:
+            for function in self._touched:
+                self._queue_up(self._lines[function])
+            self._touched.clear()
+            handouts = self._dispatcher.pump(now)
+            if not handouts:
+                break
+            for handout in handouts:
+                effects += self._hand_out(handout.to, handout.jobs, handout.backlog, now)
+        effects += [Send(to, Offer(queues, is_caller=True)) for to, queues in self._dispatcher.offers(now)]
+        if now >= self._ask_at():
+            self._asked_at = now
+            silent = self._handouts.silent(now - self._settings.silent_s)
+            effects += [Send(node, Owned(self._run, _EPOCH)) for node in silent]
+        return effects
+
+    def deadline(self) -> float:
+        """When `flush` is next due without any input."""
+        return min(self._dispatcher.deadline(), self._ask_at())
+
+    def _ask_at(self) -> float:
+        silent_s = self._settings.silent_s
+        return max(self._handouts.earliest_heard_at + silent_s, self._asked_at + silent_s)
+
+    def _line(self, function: Function) -> Line:
+        line = self._lines.get(function)
+        if line is None:
+            line = self._lines[function] = Line(function)
+        return line
+
+    def _queue_up(self, line: Line) -> None:
+        """Have as many places in the dispatcher's queue as there are batches."""
+        function = line.function
+        wanted = min(line.batch_count(self._slots.get(function.queue, 0)), self._settings.max_batches)
+        while len(line.places) < wanted:
+            self._last_number += 1
+            line.places.append(self._last_number)
+            self._places[self._last_number] = line
+            self._dispatcher.push(Waiting(self._run, self._last_number), function.queue, function.priority)
+        while len(line.places) > wanted:
+            number = line.places.pop()
+            del self._places[number]
+            self._dispatcher.remove(Waiting(self._run, number))
+
+    def _hand_out(self, to: NodeId, places: Sequence[Waiting], backlog: int, now: float) -> list[Effect]:
+        jobs: list[Job] = []
+        messages: list[Effect] = []
+        codes: dict[str, bytes] = {}
+        size_bytes = 0
+        for place in places:
+            number = place.task
+            line = self._places.pop(number)
+            line.places.remove(number)
+            function = line.function
+            self._touched[function] = None
+            calls = tuple(line.take(self._slots.get(function.queue, 0)))
+            if not calls:
+                self._dispatcher.refund(to)
+                continue
+            attempt = Attempt(self._run, number, 1, _EPOCH)
+            for call in calls:
+                call.batch = number
+                if not call.has_begun:
+                    call.has_begun = True
+                    self.begun.append(call)
+            self._batches[number] = calls
+            self._handouts.put(attempt, to, now)
+            arguments = tuple(call.data for call in calls)
+            more_bytes = sum(map(len, arguments))
+            if jobs and size_bytes + more_bytes > _MAX_MESSAGE_BYTES:
+                messages.append(Send(to, Work(tuple(jobs), codes, backlog)))
+                jobs, codes, size_bytes = [], {}, 0
+            size_bytes += more_bytes
+            for digest in self._dispatcher.codes_to_send(to, (function.digest,)):
+                codes[digest] = self._codes[digest]
+                size_bytes += len(self._codes[digest])
+            jobs.append(
+                Job(
+                    attempt, function.name, "", function.queue, function.digest, (), None, function.timeout_s, arguments
+                )
+            )
+        if jobs:
+            messages.append(Send(to, Work(tuple(jobs), codes, backlog)))
+        return messages
+
+    # --- inside ---
+
+    def _batch(self, number: int) -> tuple[Call, ...]:
+        """A batch that is out no more."""
+        self._handouts.take(number)
+        return self._batches.pop(number)
+
+    def _wait_again(self, calls: Sequence[Call]) -> None:
+        """These go first when there is credit again."""
+        line = self._lines[calls[0].function]
+        for call in calls:
+            call.batch = 0
+        line.waiting.extendleft(reversed(calls))
+        self._touched[line.function] = None
+
+    def _lose(self, number: int, why: str) -> None:
+        calls = self._batch(number)
+        again: list[Call] = []
+        for call in calls:
+            call.loss_count += 1
+            if call.function.at_most_once:
+                self.ended.append(Ended((call,), b"", f"{why}, and it may be made at most once"))
+            elif call.loss_count >= self._settings.max_losses:
+                self.ended.append(Ended((call,), b"", f"{why}, for the {call.loss_count}th time"))
+            else:
+                again.append(call)
+        if again:
+            self._wait_again(again)

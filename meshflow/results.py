@@ -1,0 +1,62 @@
+"""What a task of a run has handed on: found in the log of its dag run, or among the blobs of the run if it is large."""
+
+from collections.abc import Callable
+
+from meshflow.core.records import Batch, TaskEnded
+from meshflow.core.requests import Answer, GetBlob, ReadLog, Request
+from meshflow.ids import RunId
+from meshflow.references import Ambiguous, NotFound
+from meshflow.run_view import RunView
+
+Ask = Callable[[Request], Answer]
+
+
+def find_result(ask: Ask, view: RunView, task: str, dag: str | None = None) -> bytes:
+    """The pickled result of the task of that name, in the dag run `dag` (None: the only one where it has ended).
+
+    Raises:
+        NotFound: no such task has a result (yet), or it was removed.
+        Ambiguous: it has ended in several dag runs, and none was named.
+    """
+    found = [
+        (name, dag_run.run, place)
+        for name, dag_run in view.dags.items()
+        if dag in (None, name)
+        for place, each in enumerate(dag_run.tasks)
+        if each.name == task and each.state.is_final and each.attempt
+    ]
+    where = f"run {view.run}" if dag is None else f"{dag} of run {view.run}"
+    if not found:
+        raise NotFound(f"no task {task!r} of {where} has a result; see what it has: meshflow status {view.run}")
+    if len(found) > 1:
+        names = ", ".join(name for name, _, _ in found)
+        raise Ambiguous(f"task {task!r} of {where} has ended in several dag runs: {names}; name one of them")
+    _, run, place = found[0]
+    value = _ended(ask, run, place).value
+    if not value.blob:
+        return value.inline
+    data = ask(GetBlob(run, value.blob))
+    if not isinstance(data, bytes):
+        raise NotFound(
+            f"the result of task {task!r} was larger than 64 KiB and was removed when {where} ended; it is kept if the "
+            "run is submitted with keep_data"
+        )
+    return data
+
+
+def _ended(ask: Ask, run: RunId, place: int) -> TaskEnded:
+    """The log entry by which a task, which has ended, did so."""
+    since = 0
+    while True:
+        batches = [batch for batch in _as_tuple(ask(ReadLog(run, since))) if isinstance(batch, Batch)]
+        if not batches:
+            raise NotFound(f"the log of {run} has been removed")
+        for batch in batches:
+            for entry in batch.entries:
+                if isinstance(entry, TaskEnded) and entry.task == place and not entry.retry:
+                    return entry
+        since = batches[-1].seq + 1
+
+
+def _as_tuple(answer: Answer) -> tuple[object, ...]:
+    return answer if isinstance(answer, tuple) else ()

@@ -1,0 +1,228 @@
+"""The thread of a program that makes calls on the mesh: a `Caller` of the core, with sockets and a clock.
+
+Threads of the program put calls into its inbox. It speaks to each node directly, takes in all that has arrived, and
+settles futures; callbacks of futures run in it.
+"""
+
+import math
+import os
+import select
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from typing import Any
+
+from meshflow.core.caller import Caller, CallerSettings
+from meshflow.core.calling import Call
+from meshflow.core.dispatch import DispatchSettings
+from meshflow.core.effects import Effect, Send
+from meshflow.core.member import Member, Status
+from meshflow.core.messages import AskStatus, NodeStatus
+from meshflow.errors import PeerError, UsageError
+from meshflow.ids import NodeId
+from meshflow.models.calls import load_results
+from meshflow.runtime.keys import MeshKey
+from meshflow.runtime.transport.connections import SWEEPS, Connections, Target
+from meshflow.runtime.transport.problems import Problems
+from meshflow.runtime.transport.settings import TransportSettings
+from meshflow.runtime.transport.sockets import open_context
+from meshflow.runtime.transport.wakeups import Wakeups
+from meshflow.wire import decode_message, encode_message
+
+_ASK_S = 1.0
+"""How often a node is asked who is alive, while calls are out or wait."""
+
+_RECEIVE_LIMIT = 256
+
+_ANSWER_FRAMES = 2
+
+
+class CallFailed(UsageError):
+    """A call came to no result: its process died, or its node did too often."""
+
+
+class CallerThread:
+    """Makes calls as the client `me`, until it is closed. `members` is who was alive of late."""
+
+    def __init__(
+        self,
+        me: NodeId,
+        keys: Callable[[], Sequence[MeshKey]],
+        members: Sequence[Member],
+        settings: TransportSettings,
+    ) -> None:
+        self._caller = Caller(me, CallerSettings(), DispatchSettings())
+        self._keys = keys
+        self._settings = settings
+        self._context = open_context(settings)
+        self._wakeups = Wakeups()
+        self._problems = Problems()
+        self._connections = Connections(
+            me, keys(), settings, self._context, self._wakeups, self._problems, self._on_frames
+        )
+        self._inbox: deque[Callable[[], Sequence[Effect]]] = deque()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._is_asleep = False
+        self._is_closing = False
+        self._addresses: dict[NodeId, str] = {}
+        self._asked_at = -math.inf
+        self._asked: NodeId | None = None
+        self._swept_at = time.monotonic()
+        self._learn(members)
+        self._thread = threading.Thread(target=self._run, name="meshflow-calls", daemon=True)
+        self._thread.start()
+
+    # --- for the threads of the program ---
+
+    def make(self, calls: Sequence[Call], code: bytes) -> None:
+        """Have these calls made, all of one function with this code; each has its future as its `mark`."""
+
+        def add() -> Sequence[Effect]:
+            self._caller.add(calls, code)
+            return ()
+
+        self._do(add)
+
+    def end(self, call: Call) -> None:
+        """End a call, even if it runs; its future is cancelled."""
+
+        def cancel() -> Sequence[Effect]:
+            future = call.mark
+            call.mark = None
+            if isinstance(future, Future) and not future.cancel() and not future.done():
+                future.set_exception(CancelledError())
+            return self._caller.cancel(call)
+
+        self._do(cancel)
+
+    def close(self) -> None:
+        """End all calls that are out, and the thread."""
+        self._is_closing = True
+        self._do(lambda: ())
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _do(self, act: Callable[[], Sequence[Effect]]) -> None:
+        self._inbox.append(act)
+        if self._is_asleep:
+            os.eventfd_write(self._wake, 1)
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        poll.register(self._wakeups.fileno(), select.POLLIN)
+        try:
+            while not self._is_closing:
+                self._turn()
+                self._is_asleep = True
+                if not self._inbox and not self._wakeups.has_more():
+                    poll.poll(self._patience_ms())
+                self._is_asleep = False
+                with suppress(BlockingIOError):
+                    os.eventfd_read(self._wake)
+            self._perform(self._caller.close())
+        finally:
+            self._deliver()
+            self._connections.close_all(self._settings.linger_s)
+            self._wakeups.close()
+            self._context.term()
+            os.close(self._wake)
+
+    def _turn(self) -> None:
+        while self._inbox:
+            self._perform(self._inbox.popleft()())
+        self._wakeups.run(_RECEIVE_LIMIT)
+        self._connections.settle()
+        now = time.monotonic()
+        if self._connections.disconnected():
+            self._asked_at = -math.inf
+        self._perform(self._caller.flush(now))
+        self._deliver()
+        self._look_around(now)
+
+    def _patience_ms(self) -> int:
+        due = min(self._caller.deadline(), self._asked_at + _ASK_S if not self._caller.is_idle else math.inf)
+        due = min(due, self._swept_at + self._settings.idle_s / SWEEPS)
+        return max(0, math.ceil((due - time.monotonic()) * 1000))
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send) and effect.to in self._addresses:
+                data = encode_message(effect.message)
+                self._connections.send(Target(self._addresses[effect.to], effect.to), data, is_urgent=False)
+
+    def _on_frames(self, frames: list[bytes]) -> None:
+        if len(frames) != _ANSWER_FRAMES:
+            return
+        try:
+            sender, message = NodeId(frames[0].decode()), decode_message(frames[1], self._settings.max_message_bytes)
+        except (PeerError, UnicodeDecodeError):
+            return
+        if isinstance(message, NodeStatus):
+            self._asked = sender
+            self._learn((*message.members, message.member))
+        else:
+            self._perform(self._caller.handle(sender, message, time.monotonic()))
+
+    def _deliver(self) -> None:
+        """Tell the program what there is to tell."""
+        caller = self._caller
+        for call in caller.begun:
+            future = call.mark
+            if isinstance(future, Future) and not future.set_running_or_notify_cancel():
+                call.mark = None
+        caller.begun.clear()
+        ended, caller.ended = caller.ended, []
+        for each in ended:
+            if each.reason:
+                for call in each.calls:
+                    _settle(call, False, CallFailed(f"call of {call.function.name!r} failed: {each.reason}"))
+                continue
+            for call, (is_result, value) in zip(each.calls, load_results(each.value), strict=True):
+                _settle(call, is_result, value)
+        for chunk in caller.printed:
+            stream = sys.stderr if chunk.stream == "stderr" else sys.stdout
+            with suppress(OSError, ValueError, AttributeError):
+                stream.write(chunk.data.decode("utf-8", "replace"))
+        caller.printed.clear()
+
+    # --- who is there ---
+
+    def _look_around(self, now: float) -> None:
+        if now - self._swept_at >= self._settings.idle_s / SWEEPS:
+            self._swept_at = now
+            self._connections.close_idle()
+        if self._caller.is_idle or now - self._asked_at < _ASK_S:
+            return
+        self._asked_at = now
+        if self._asked not in self._addresses:
+            self._asked = next(iter(self._addresses), None)
+        if self._asked is not None:
+            self._perform([Send(self._asked, AskStatus(0))])
+            # Whoever does not answer is asked no more while there are others.
+            self._addresses[self._asked] = self._addresses.pop(self._asked)
+            self._asked = None
+
+    def _learn(self, members: Sequence[Member]) -> None:
+        alive = {member.id: member for member in members if member.status in (Status.ALIVE, Status.SUSPECT)}
+        for node in [node for node in self._addresses if node not in alive]:
+            self._connections.close(Target(self._addresses.pop(node), node))
+        self._addresses.update((node, member.address) for node, member in alive.items())
+        self._caller.set_members(list(alive.values()), time.monotonic())
+
+
+def _settle(call: Call, is_result: bool, value: Any) -> None:
+    future = call.mark
+    if not isinstance(future, Future):
+        return
+    call.mark = None
+    if is_result:
+        future.set_result(value)
+    else:
+        future.set_exception(value)
