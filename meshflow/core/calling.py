@@ -11,8 +11,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 TARGET_S = 0.005
-"""Work in one batch, in seconds. More spreads what a message and a wake-up cost over more calls; with less, results come
-sooner and work spreads better."""
+"""Work in one batch, in seconds. More spreads what a message and a wake-up cost over more calls; with less, results
+come sooner and work spreads better."""
 
 MAX_CALLS = 2048
 """In a batch."""

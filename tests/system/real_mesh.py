@@ -212,9 +212,16 @@ class RealMesh:
         config.load_from_dict({"mesh": {"timeout_s": CLIENT_TIMEOUT_S}})
         return Client(config, mesh=open_mesh(config.settings, environ=self.environment))
 
-    def submit(self, workflow: str | Path, arguments: dict[str, object] | None = None, **more: object) -> RunHandle:
+    def submit(
+        self,
+        workflow: str | Path,
+        arguments: dict[str, object] | None = None,
+        *,
+        queue: str = "workflow",
+        keep_data: bool = False,
+    ) -> RunHandle:
         """Submit an example by name, or a file."""
-        return self.client().submit(workflow, arguments, **more)  # type: ignore[arg-type]
+        return self.client().submit(workflow, arguments, queue=queue, keep_data=keep_data)
 
     def await_nodes(self, count: int) -> list[NodeReport]:
         """Wait until so many nodes know of each other and answer."""
