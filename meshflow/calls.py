@@ -12,6 +12,7 @@ outlive the program is a workflow.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -29,8 +30,25 @@ _PORTION = 1024
 class CallFuture(futures.Future[T], Generic[T]):
     """The outcome of one call, a `concurrent.futures.Future`."""
 
-    call: Call
-    """What it is the outcome of."""
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.call = call
+        """What it is the outcome of."""
+
+    def running(self) -> bool:
+        """Whether the call is on its way to a node, or runs there."""
+        return self.call.has_begun and not self.done()
+
+    def cancel(self) -> bool:
+        """Cancel the call if it still waits here. False: it does not; `Client.cancel` ends calls that run, too."""
+        if self.call.has_begun and not self.cancelled():
+            return False
+        if not super().cancel():
+            return False
+        self.call.is_cancelled = True
+        with suppress(RuntimeError):  # It was cancelled before, and who waits for it was told.
+            self.set_running_or_notify_cancel()
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +186,6 @@ def _described(options: CallOptions, function: Callable[..., object]) -> tuple[F
 
 def _call(what: Function, data: bytes) -> CallFuture[Any]:
     call = Call(what, data)
-    future = call.mark = CallFuture[Any]()
-    future.call = call
+    future: CallFuture[Any] = CallFuture(call)
+    call.mark = future
     return future

@@ -79,8 +79,6 @@ class Caller:
     def __init__(self, me: NodeId, settings: CallerSettings, dispatch: DispatchSettings) -> None:
         self.ended: list[Ended] = []
         """News for the shell, which takes them away."""
-        self.begun: list[Call] = []
-        """Calls that are on their way for the first time; the same."""
         self.printed: list[WriteOutput] = []
         """What calls printed; the same."""
         self._run: RunId = calls_of(me)
@@ -286,9 +284,7 @@ class Caller:
             attempt = Attempt(self._run, number, 1, _EPOCH)
             for call in calls:
                 call.batch = number
-                if not call.has_begun:
-                    call.has_begun = True
-                    self.begun.append(call)
+                call.has_begun = True
             self._batches[number] = calls
             self._handouts.put(attempt, to, now)
             arguments = tuple(call.data for call in calls)

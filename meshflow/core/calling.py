@@ -65,6 +65,8 @@ class Call:
     """It travels by itself, for it may have been what ended a task process."""
     has_begun: bool = False
     """It has been on its way, at least once."""
+    is_cancelled: bool = False
+    """Nobody waits for it any more: it is not sent."""
     batch: int = 0
     """Which batch it is out with; 0: it waits."""
 
@@ -97,20 +99,20 @@ class Line:
         return -(-len(self.waiting) // self._count(slots))
 
     def take(self, slots: int) -> list[Call]:
-        """The next batch: at least one call, if any waits."""
-        if not self.waiting:
-            return []
+        """The next batch: at least one call, if any waits that is not cancelled."""
         count = self._count(slots)
-        batch = [self.waiting.popleft()]
-        if batch[0].is_alone:
-            return batch
-        size_bytes = len(batch[0].data)
-        while len(batch) < count and self.waiting:
+        batch: list[Call] = []
+        size_bytes = 0
+        while self.waiting and len(batch) < count:
             call = self.waiting[0]
             size_bytes += len(call.data)
-            if call.is_alone or size_bytes > MAX_BYTES:
+            if batch and (call.is_alone or size_bytes > MAX_BYTES):
                 break
-            batch.append(self.waiting.popleft())
+            self.waiting.popleft()
+            if not call.is_cancelled:
+                batch.append(call)
+                if call.is_alone:
+                    break
         return batch
 
     def _count(self, slots: int) -> int:

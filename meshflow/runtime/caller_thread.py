@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
@@ -65,6 +65,8 @@ class CallerThread:
             me, keys(), settings, self._context, self._wakeups, self._problems, self._on_frames
         )
         self._inbox: deque[Callable[[], Sequence[Effect]]] = deque()
+        self._answers: list[Effect] = []
+        """What the messages of this turn are answered with."""
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_asleep = False
         self._is_closing = False
@@ -139,10 +141,12 @@ class CallerThread:
             self._perform(self._inbox.popleft()())
         self._wakeups.run(_RECEIVE_LIMIT)
         self._connections.settle()
+        self._deliver()  # Before all that is to be sent: somebody waits for it.
+        answers, self._answers = self._answers, []
         now = time.monotonic()
         if self._connections.disconnected():
             self._asked_at = -math.inf
-        self._perform(self._caller.flush(now))
+        self._perform([*answers, *self._caller.flush(now)])
         self._deliver()
         self._look_around(now)
 
@@ -168,16 +172,11 @@ class CallerThread:
             self._asked = sender
             self._learn((*message.members, message.member))
         else:
-            self._perform(self._caller.handle(sender, message, time.monotonic()))
+            self._answers += self._caller.handle(sender, message, time.monotonic())
 
     def _deliver(self) -> None:
         """Tell the program what there is to tell."""
         caller = self._caller
-        for call in caller.begun:
-            future = call.mark
-            if isinstance(future, Future) and not future.set_running_or_notify_cancel():
-                call.mark = None
-        caller.begun.clear()
         ended, caller.ended = caller.ended, []
         for each in ended:
             if each.reason:
@@ -222,7 +221,8 @@ def _settle(call: Call, is_result: bool, value: Any) -> None:
     if not isinstance(future, Future):
         return
     call.mark = None
-    if is_result:
-        future.set_result(value)
-    else:
-        future.set_exception(value)
+    with suppress(InvalidStateError):  # It was cancelled while it was being sent.
+        if is_result:
+            future.set_result(value)
+        else:
+            future.set_exception(value)
