@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from meshflow.config import DEFAULT_TEXT as default_config
     from meshflow.config import Config
     from meshflow.errors import MeshflowError
-    from meshflow.local import local
+    from meshflow.executor import Executor
+    from meshflow.local_mesh import local
     from meshflow.run_handle import RunHandle
 
-__all__ = ["Client", "Config", "MeshflowError", "RunHandle", "__version__", "default_config", "local"]
+__all__ = ["Client", "Config", "Executor", "MeshflowError", "RunHandle", "__version__", "default_config", "local"]
 
 _HOMES = {
     "Client": ("meshflow.client", "Client"),
-    "local": ("meshflow.local", "local"),
+    "Executor": ("meshflow.executor", "Executor"),
+    "local": ("meshflow.local_mesh", "local"),
     "RunHandle": ("meshflow.run_handle", "RunHandle"),
     "Config": ("meshflow.config", "Config"),
     "default_config": ("meshflow.config", "DEFAULT_TEXT"),

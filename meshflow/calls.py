@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from meshflow.core.calling import Call, Function
-from meshflow.mesh import CallMaker, Mesh
+from meshflow.mesh import CallMaker
 from meshflow.models.calls import dump_arguments, dump_function
 
 P = ParamSpec("P")
@@ -66,10 +66,14 @@ class CallOptions:
 
 
 class Calls:
-    """Makes calls over a mesh. Any thread may use it."""
+    """Makes calls over a mesh. Any thread may use it. `hire` starts what makes them, and `outcome` makes the future of
+    one."""
 
-    def __init__(self, mesh: Mesh) -> None:
-        self._mesh = mesh
+    def __init__(
+        self, hire: Callable[[], CallMaker], outcome: Callable[[Call], "CallFuture[Any]"] | None = None
+    ) -> None:
+        self._hire = hire
+        self._outcome = outcome or CallFuture
         self._lock = threading.Lock()
         self._maker: CallMaker | None = None
         self._is_closed = False
@@ -84,36 +88,42 @@ class Calls:
             NoMesh: no node answers.
         """
         what, code = _described(options, function)
-        future = _call(what, dump_arguments(arguments, keywords))
-        self._start().make([future.call], code)
+        future = self._call(what, dump_arguments(arguments, keywords))
+        self.start().make([future.call], code)
         return future
 
     def map(
         self, options: CallOptions, function: Callable[..., T], rows: Iterable[tuple[Any, ...]]
     ) -> list[CallFuture[T]]:
-        """A call for each row of arguments. Raises as `submit`, after the calls before were handed over."""
+        """A call for each row of arguments. Raises as `submit`, or whatever `rows` raise; then the calls that were handed
+        over before are cancelled."""
         what, code = _described(options, function)
-        maker = self._start()
+        maker = self.start()
         made: list[CallFuture[T]] = []
         calls: list[Call] = []
-        for row in rows:
-            future = _call(what, dump_arguments(row))
-            made.append(future)
-            calls.append(future.call)
-            if len(calls) == _PORTION:
+        try:
+            for row in rows:
+                future = self._call(what, dump_arguments(row))
+                made.append(future)
+                calls.append(future.call)
+                if len(calls) == _PORTION:
+                    maker.make(calls, code)
+                    calls = []
+            if calls:
                 maker.make(calls, code)
-                calls = []
-        if calls:
-            maker.make(calls, code)
+        except BaseException:
+            for future in made:
+                future.cancel()
+            raise
         return made
 
     def cancel(self, ended: Iterable[CallFuture[Any]]) -> None:
         """End these calls, even those that run."""
         with self._lock:
             maker = self._maker
-        for future in ended:
-            if maker is not None and not future.done():
-                maker.end(future.call)
+        calls = [future.call for future in ended if not future.done()]
+        if maker is not None and calls:
+            maker.end(calls)
 
     def close(self) -> None:
         """End all calls that have not ended."""
@@ -123,13 +133,23 @@ class Calls:
         if maker is not None:
             maker.close()
 
-    def _start(self) -> CallMaker:
+    def start(self) -> CallMaker:
+        """Start what makes calls, if that was not done: the first call does it otherwise.
+
+        Raises:
+            NoMesh: no node answers.
+        """
         with self._lock:
             if self._is_closed:
                 raise RuntimeError("cannot call after the client was closed")
             if self._maker is None:
-                self._maker = self._mesh.hire()
+                self._maker = self._hire()
             return self._maker
+
+    def _call(self, what: Function, data: bytes) -> CallFuture[Any]:
+        call = Call(what, data)
+        future = call.mark = self._outcome(call)
+        return future
 
 
 class Calling:
@@ -182,10 +202,3 @@ def _described(options: CallOptions, function: Callable[..., object]) -> tuple[F
     digest, code = dump_function(function)
     name = getattr(function, "__name__", "") or type(function).__name__
     return Function(digest, str(name), options.queue, options.priority, options.timeout_s, options.at_most_once), code
-
-
-def _call(what: Function, data: bytes) -> CallFuture[Any]:
-    call = Call(what, data)
-    future: CallFuture[Any] = CallFuture(call)
-    call.mark = future
-    return future

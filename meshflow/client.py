@@ -84,7 +84,7 @@ class Client:
         from meshflow.calls import Calling, CallOptions, Calls
 
         if self._calls is None:
-            self._calls = Calls(self.mesh)
+            self._calls = Calls(self.mesh.hire)
         return Calling(self._calls, CallOptions())
 
     def options(self, **changes: Any) -> "Calling":

@@ -57,6 +57,6 @@ def open_mesh(settings: Settings, connect: str | None = None, environ: Mapping[s
     def call(members: Sequence[Member]) -> "CallerThread":
         from meshflow.runtime.caller_thread import CallerThread
 
-        return CallerThread(new_node_id(random.SystemRandom()), keys, members, limits())
+        return CallerThread(new_node_id(random.SystemRandom()), keys, addresses, members, limits())
 
     return Mesh(dial, addresses, call, timeout_s=mesh.timeout_s)

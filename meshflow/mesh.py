@@ -78,8 +78,8 @@ class CallMaker(Protocol):
     def make(self, calls: Sequence[Call], code: bytes) -> None:
         """Have calls of one function made, whose pickled code is `code`; the future of each is its `mark`."""
 
-    def end(self, call: Call) -> None:
-        """Cancel the future of a call, and end the call even if it runs."""
+    def end(self, calls: Sequence[Call]) -> None:
+        """Cancel the futures of calls, and end the calls even if they run."""
 
     def close(self) -> None:
         """End all that has not ended, and let go."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from meshflow.core.records import Batch, TaskEnded
+from meshflow.core.records import Batch, State, TaskEnded
 from meshflow.core.requests import Answer, GetBlob, ReadLog, Request
-from meshflow.ids import RunId
+from meshflow.ids import RunId, workflow_of
 from meshflow.references import Ambiguous, NotFound
 from meshflow.run_view import RunView
 
@@ -15,7 +15,7 @@ def find_result(ask: Ask, view: RunView, task: str, dag: str | None = None) -> b
     """The pickled result of the task of that name, in the dag run `dag` (None: the only one where it has ended).
 
     Raises:
-        NotFound: no such task has a result (yet), or it was removed.
+        NotFound: no such task has a result (yet), it has ended without one, or it was removed.
         Ambiguous: it has ended in several dag runs, and none was named.
     """
     found = [
@@ -32,10 +32,14 @@ def find_result(ask: Ask, view: RunView, task: str, dag: str | None = None) -> b
         names = ", ".join(name for name, _, _ in found)
         raise Ambiguous(f"task {task!r} of {where} has ended in several dag runs: {names}; name one of them")
     _, run, place = found[0]
-    value = _ended(ask, run, place).value
+    ended = _ended(ask, run, place)
+    value = ended.value
+    if ended.state is not State.COMPLETED and not value.blob and not value.inline:
+        why = ended.reason.partition("\n")[0]
+        raise NotFound(f"task {task!r} of {where} has no result: it ended {ended.state.value}" + (why and f" ({why})"))
     if not value.blob:
         return value.inline
-    data = ask(GetBlob(run, value.blob))
+    data = ask(GetBlob(workflow_of(run), value.blob))
     if not isinstance(data, bytes):
         raise NotFound(
             f"the result of task {task!r} was larger than 64 KiB and was removed when {where} ended; it is kept if the "

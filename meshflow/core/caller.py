@@ -4,11 +4,12 @@ A client is to its calls what an owner is to the tasks of a dag run: nodes grant
 There is no log. What a client has asked for is worth as much as the client is; when it ends, so do its calls.
 
 Invariants:
-1. Every call that was added ends exactly once in `ended`, unless it was taken out before it went.
+1. Every call that was added ends exactly once in `ended`, unless it was cancelled.
 2. A call is out with one node at a time, as far as is known here. It is made again if that node is gone, unless it may
    be made once only.
 3. A batch during which a task process died is taken apart, and each of its calls goes by itself: so only the one that
    ends processes fails.
+4. No message is larger than `max_message_bytes`: a call that would not fit into one fails at once.
 """
 
 import math
@@ -44,8 +45,15 @@ from meshflow.ids import NodeId, RunId, calls_of
 _EPOCH = 1
 """A client never loses its calls to another."""
 
-_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+_MAX_WORK_BYTES = 8 * 1024 * 1024
 """A message that is larger than this carries one batch."""
+
+MARGIN_BYTES = 1024 * 1024
+"""What a message may hold beside one call, or one result: the rest of a batch, names and numbers."""
+
+_MAX_IDLE_LINES = 1024
+"""Functions of which nothing waits and nothing is out, but whose pace is remembered. A program that makes a closure for
+each call has as many functions as calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,8 @@ class CallerSettings:
     """A call whose nodes died so often fails: it may be what kills them."""
     max_batches: int = 1024
     """Batches of a function that are in line for credit at a time."""
+    max_message_bytes: int = 64 * 1024 * 1024
+    """That of the transport."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,8 @@ class Ended:
 
     calls: tuple[Call, ...]
     value: bytes
-    """What the task process made of them; empty if `reason` is not."""
+    """What the task process made of them; empty if `reason` is not. It may be of the first few calls only: the rest is
+    to be added `again`."""
     reason: str = ""
     """Why there is nothing."""
 
@@ -86,47 +97,79 @@ class Caller:
         self._dispatcher = Dispatcher(dispatch)
         self._handouts = Handouts(settings.lost_s)
         self._lines: dict[Function, Line] = {}
-        self._codes: dict[str, bytes] = {}
+        self._max_lines = _MAX_IDLE_LINES
         self._places: dict[int, Line] = {}
         """The lines of the batches that are in line for credit."""
         self._batches: dict[int, tuple[Call, ...]] = {}
         self._last_number = 0
         self._touched: dict[Function, None] = {}
         self._slots: dict[str, int] = {}
+        """Of the nodes that serve each queue and take work."""
         self._seen: dict[NodeId, int] = {}
+        """The last report of each node that we have to do with; 0 before its first."""
         self._asked_at = -math.inf
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is out."""
-        return not self._batches and not any(line.waiting for line in self._lines.values())
+        return not (self._batches or self._places or self._touched)
+
+    @property
+    def unserved(self) -> dict[str, int]:
+        """How many calls wait on queues that no node serves, by queue."""
+        counts: dict[str, int] = {}
+        for function in dict.fromkeys(line.function for line in self._places.values()):
+            if function.queue not in self._slots:
+                counts[function.queue] = counts.get(function.queue, 0) + len(self._lines[function].waiting)
+        return counts
 
     # --- what the client wants ---
 
     def add(self, calls: Sequence[Call], code: bytes) -> None:
         """Make these calls, which are all of one function. `code` is its pickled code."""
         function = calls[0].function
-        self._codes[function.digest] = code
-        self._line(function).waiting.extend(calls)
-        self._touched[function] = None
+        room_bytes = self._settings.max_message_bytes - MARGIN_BYTES - len(code)
+        fitting = [call for call in calls if len(call.data) <= room_bytes]
+        if len(fitting) < len(calls):
+            self.ended += [_too_large(call, code, room_bytes) for call in calls if len(call.data) > room_bytes]
+        if fitting:
+            self._line(function, code).waiting.extend(fitting)
+            self._touched[function] = None
 
-    def cancel(self, call: Call) -> list[Effect]:
-        """Take a call out that waits, or end the one that runs, if it went by itself. It does not appear in `ended`
-        unless it has ended already; one that shares its batch goes on, for nobody."""
-        if not call.batch:
-            line = self._lines[call.function]
-            if call in line.waiting:
-                line.waiting.remove(call)
-            return []
-        if len(self._batches[call.batch]) > 1:
-            return []
-        del self._batches[call.batch]
-        attempt, node = self._handouts.take(call.batch)
-        return [Send(node, Cancel((attempt,)))]
+    def again(self, calls: Sequence[Call]) -> None:
+        """Make these once more, first of all: their batch was cut short before their turn."""
+        wanted = [call for call in calls if not call.is_cancelled]
+        if not wanted:
+            return
+        line = self._lines[wanted[0].function]
+        for call in wanted:
+            call.batch = 0
+        line.waiting.extendleft(reversed(wanted))
+        self._touched[line.function] = None
+
+    def cancel(self, calls: Sequence[Call]) -> list[Effect]:
+        """Take those out that wait, and end those that run, if they went by themselves; they do not appear in `ended`.
+        One that shares its batch goes on, for nobody. Those that have ended stay as they are."""
+        attempts: dict[NodeId, list[Attempt]] = {}
+        waited: dict[Function, None] = {}
+        for call in calls:
+            call.is_cancelled = True
+            if not call.batch:
+                waited[call.function] = None
+            elif len(self._batches.get(call.batch, ())) == 1:
+                attempt, node = self._handouts.take(call.batch)
+                self._forget_batch(call.batch)
+                attempts.setdefault(node, []).append(attempt)
+        for line in [self._lines[function] for function in waited if function in self._lines]:
+            left = [call for call in line.waiting if not call.is_cancelled]
+            line.waiting.clear()
+            line.waiting.extend(left)
+            self._touched[line.function] = None
+        return [Send(node, Cancel(tuple(ending))) for node, ending in attempts.items()]
 
     # --- what the mesh says ---
 
-    def set_members(self, members: Sequence[Member], now: float) -> None:
+    def set_members(self, members: Sequence[Member]) -> None:
         """Take note of who is alive; calls that were with others are made again."""
         alive = {member.id: None for member in members}
         self._slots = {}
@@ -136,34 +179,34 @@ class Caller:
         self._dispatcher.set_members(members)
         for node in self._handouts.nodes:
             if node not in alive:
-                self.node_gone(node)
+                for number, _ in self._handouts.at(node):
+                    self._lose(number, "its node is gone")
         for node in [node for node in self._seen if node not in alive]:
             del self._seen[node]
-
-    def node_gone(self, node: NodeId) -> None:
-        """A node is dead: what it had is lost."""
-        for number, _ in self._handouts.at(node):
-            self._lose(number, "its node is gone")
 
     def handle(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
         """A node says something."""
         match message:
             case Demand(granted=granted, received=received):
-                self._dispatcher.demand(sender, granted, received, now)
+                self._demand(sender, granted, received, now)
             case Reports(granted=granted, received=received):
-                self._dispatcher.demand(sender, granted, received, now)
+                self._demand(sender, granted, received, now)
                 return self._reports(sender, message, now)
             case Holding(attempts=attempts, granted=granted, received=received):
-                self._dispatcher.demand(sender, granted, received, now)
+                self._demand(sender, granted, received, now)
                 return self._held(sender, attempts, now)
             case _:
                 pass
         return []
 
+    def _demand(self, sender: NodeId, granted: int, received: int, now: float) -> None:
+        self._seen.setdefault(sender, 0)
+        self._dispatcher.demand(sender, granted, received, now)
+
     def _reports(self, sender: NodeId, message: Reports, now: float) -> list[Effect]:
         if message.run != self._run:
             return []
-        seen = max(self._seen.get(sender, 0), message.acknowledged - 1)
+        seen = max(self._seen[sender], message.acknowledged - 1)
         if message.first > seen + 1:
             return []
         for report in message.reports[max(0, seen + 1 - message.first) :]:
@@ -176,7 +219,7 @@ class Caller:
                     if lacks_code:
                         self._dispatcher.forget_codes(sender)
                     if self._handouts.is_current(attempt, sender):
-                        self._wait_again(self._batch(attempt.task))
+                        self.again(self._batch(attempt.task))
         self._seen[sender] = seen = max(seen, message.first + len(message.reports) - 1)
         self._handouts.heard(sender, now)
         return [Send(sender, ReportsAck(self._run, seen + 1))]
@@ -193,7 +236,7 @@ class Caller:
         else:
             for call in calls:
                 call.is_alone = True
-            self._wait_again(calls)
+            self.again(calls)
 
     def _held(self, sender: NodeId, listed: Sequence[Attempt], now: float) -> list[Effect]:
         mine = [attempt for attempt in listed if attempt.run == self._run]
@@ -202,20 +245,24 @@ class Caller:
             self._lose(number, "its node does not know of it")
         stale = tuple(attempt for attempt in mine if not self._handouts.is_current(attempt, sender))
         # Says that this client is there, too; it may have nothing else to say for hours.
-        effects: list[Effect] = [Send(sender, ReportsAck(self._run, self._seen.get(sender, 0) + 1))]
+        effects: list[Effect] = [Send(sender, ReportsAck(self._run, self._seen[sender] + 1))]
         return [*effects, Send(sender, Cancel(stale))] if stale else effects
 
     def close(self) -> list[Effect]:
-        """The client leaves: what is out is ended, and whatever has not ended is never heard of."""
-        effects: list[Effect] = []
-        for node in self._handouts.nodes:
-            attempts = tuple(attempt for _, attempt in self._handouts.at(node))
-            effects.append(Send(node, Cancel(attempts)))
+        """The client leaves: nodes end what they have of it, and forget it. What has not ended does so now."""
         left = [call for calls in self._batches.values() for call in calls]
         left += [call for line in self._lines.values() for call in line.waiting]
+        left = [call for call in left if not call.is_cancelled]
         if left:
             self.ended.append(Ended(tuple(left), b"", "its client was closed"))
-        return effects
+        for number in list(self._batches):
+            self._batch(number)
+        for line in self._lines.values():
+            line.waiting.clear()
+            self._touched[line.function] = None
+        goodbyes: list[Effect] = [Send(node, Offer({}, is_caller=True)) for node in self._seen]
+        self._seen.clear()
+        return goodbyes
 
     # --- moving on ---
 
@@ -231,7 +278,9 @@ class Caller:
                 break
             for handout in handouts:
                 effects += self._hand_out(handout.to, handout.jobs, handout.backlog, now)
-        effects += [Send(to, Offer(queues, is_caller=True)) for to, queues in self._dispatcher.offers(now)]
+        for to, queues in self._dispatcher.offers(now):
+            self._seen.setdefault(to, 0)
+            effects.append(Send(to, Offer(queues, is_caller=True)))
         if now >= self._ask_at():
             self._asked_at = now
             silent = self._handouts.silent(now - self._settings.silent_s)
@@ -246,10 +295,15 @@ class Caller:
         silent_s = self._settings.silent_s
         return max(self._handouts.earliest_heard_at + silent_s, self._asked_at + silent_s)
 
-    def _line(self, function: Function) -> Line:
+    def _line(self, function: Function, code: bytes) -> Line:
         line = self._lines.get(function)
         if line is None:
-            line = self._lines[function] = Line(function)
+            if len(self._lines) >= self._max_lines:
+                self._lines = {
+                    each: line for each, line in self._lines.items() if each in self._touched or not line.is_idle
+                }
+                self._max_lines = len(self._lines) + _MAX_IDLE_LINES
+            line = self._lines[function] = Line(function, code)
         return line
 
     def _queue_up(self, line: Line) -> None:
@@ -286,16 +340,16 @@ class Caller:
                 call.batch = number
                 call.has_begun = True
             self._batches[number] = calls
+            line.out_count += 1
             self._handouts.put(attempt, to, now)
             arguments = tuple(call.data for call in calls)
-            more_bytes = sum(map(len, arguments))
-            if jobs and size_bytes + more_bytes > _MAX_MESSAGE_BYTES:
+            new_codes = dict.fromkeys(self._dispatcher.codes_to_send(to, (function.digest,)), line.code)
+            more_bytes = sum(map(len, arguments)) + sum(map(len, new_codes.values()))
+            if jobs and size_bytes + more_bytes > _MAX_WORK_BYTES:
                 messages.append(Send(to, Work(tuple(jobs), codes, backlog)))
                 jobs, codes, size_bytes = [], {}, 0
             size_bytes += more_bytes
-            for digest in self._dispatcher.codes_to_send(to, (function.digest,)):
-                codes[digest] = self._codes[digest]
-                size_bytes += len(self._codes[digest])
+            codes |= new_codes
             jobs.append(
                 Job(
                     attempt, function.name, "", function.queue, function.digest, (), None, function.timeout_s, arguments
@@ -310,26 +364,33 @@ class Caller:
     def _batch(self, number: int) -> tuple[Call, ...]:
         """A batch that is out no more."""
         self._handouts.take(number)
-        return self._batches.pop(number)
+        return self._forget_batch(number)
 
-    def _wait_again(self, calls: Sequence[Call]) -> None:
-        """These go first when there is credit again."""
-        line = self._lines[calls[0].function]
-        for call in calls:
-            call.batch = 0
-        line.waiting.extendleft(reversed(calls))
-        self._touched[line.function] = None
+    def _forget_batch(self, number: int) -> tuple[Call, ...]:
+        calls = self._batches.pop(number)
+        self._lines[calls[0].function].out_count -= 1
+        return calls
 
     def _lose(self, number: int, why: str) -> None:
-        calls = self._batch(number)
         again: list[Call] = []
-        for call in calls:
+        for call in self._batch(number):
             call.loss_count += 1
+            if call.is_cancelled:
+                continue
             if call.function.at_most_once:
                 self.ended.append(Ended((call,), b"", f"{why}, and it may be made at most once"))
             elif call.loss_count >= self._settings.max_losses:
-                self.ended.append(Ended((call,), b"", f"{why}, for the {call.loss_count}th time"))
+                self.ended.append(Ended((call,), b"", f"{why}, which has happened to it {call.loss_count} times"))
             else:
                 again.append(call)
-        if again:
-            self._wait_again(again)
+        self.again(again)
+
+
+def _too_large(call: Call, code: bytes, room_bytes: int) -> Ended:
+    return Ended(
+        (call,),
+        b"",
+        f"its arguments take {len(call.data)} bytes and its code {len(code)}; together they may take "
+        f"{room_bytes + len(code)} (limits.max_message_bytes is {MARGIN_BYTES} more); hand over the path of a file, or "
+        "raise the limit on all nodes and here",
+    )

@@ -28,6 +28,10 @@ class Callers:
         if sender in self._heard_at:
             self._heard_at[sender] = now
 
+    def left(self, client: NodeId) -> None:
+        """A client says goodbye."""
+        self._heard_at.pop(client, None)
+
     def gone(self, now: float) -> list[NodeId]:
         """Those that have been silent for too long, each told of once."""
         gone = [client for client, at in self._heard_at.items() if now - at >= SILENT_S]

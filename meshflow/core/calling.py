@@ -66,9 +66,9 @@ class Call:
     has_begun: bool = False
     """It has been on its way, at least once."""
     is_cancelled: bool = False
-    """Nobody waits for it any more: it is not sent."""
+    """Nobody waits for it any more: it is not sent, or not once more."""
     batch: int = 0
-    """Which batch it is out with; 0: it waits."""
+    """Which batch it is out with, or was last; 0: it waits."""
 
 
 @dataclass(slots=True)
@@ -76,13 +76,22 @@ class Line:
     """The calls of one function that wait, in order."""
 
     function: Function
+    code: bytes = b""
+    """Of the function, pickled."""
     waiting: deque[Call] = field(default_factory=deque)
     places: list[int] = field(default_factory=list)
     """Numbers of the batches that are in line for credit."""
+    out_count: int = 0
+    """Batches that nodes have."""
     _call_s: float | None = None
     """How long a call takes, a running average."""
     _limit: int = 1
     """Calls in a batch, as far as what came back allows."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is out."""
+        return not self.waiting and not self.out_count
 
     def took(self, seconds: float, call_count: int) -> None:
         """A batch of so many calls took so long."""

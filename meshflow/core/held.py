@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from meshflow.core.messages import Job
 from meshflow.ids import NodeId
 
+NOBODY = NodeId("")
+"""The owner of what a client that is gone had asked for."""
+
 
 @dataclass(slots=True)
 class Held:

@@ -63,7 +63,7 @@ from meshflow.core.view import is_living
 from meshflow.core.watch import Watchers
 from meshflow.core.worker import Worker
 from meshflow.core.worker_settings import WorkerSettings
-from meshflow.ids import NodeId, RunId
+from meshflow.ids import NodeId, RunId, is_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +182,16 @@ class Node:
             case Reports(granted=granted, received=received):
                 self._runs.dispatcher.demand(sender, granted, received, now)
                 return self._runs.reports(sender, message, now) + self._show_output(message, now)
-            case Work():
+            case Work(jobs=jobs):
+                if any(is_calls(job.attempt.run) for job in jobs):
+                    self._callers.came(sender, now)  # of a client that was silent for too long, and did not know it
                 self._worker.work(sender, message, now)
                 self._doubt_owner(sender, now)
             case Demand(granted=granted, received=received):
                 self._runs.dispatcher.demand(sender, granted, received, now)
+            case Offer(queues=queues, is_caller=True) if not queues:
+                self._callers.left(sender)
+                return self._worker.caller_gone(sender)
             case Offer(is_caller=is_caller):
                 # A stranger introduces itself first; what it grants or is granted would be kept for ever.
                 if is_caller:
@@ -301,7 +306,8 @@ class Node:
         effects += self._registry.flush(me, alive, now, now + self.wall_offset_s)
         effects += self._retention.flush(me, alive, now, now + self.wall_offset_s)
         for client in self._callers.gone(now):
-            effects += self._worker.caller_gone(client)
+            # If it is there all the same, it must not count on credit that is void.
+            effects += [*self._worker.caller_gone(client), Send(client, Demand(0, 0))]
         while True:
             effects += self._outward(self._runs.flush(now, self.wall_offset_s))
             effects += self._publish(now)

@@ -22,7 +22,7 @@ from meshflow.core.calls import Calls
 from meshflow.core.codes import Codes
 from meshflow.core.credit import Credit
 from meshflow.core.effects import Effect, Kill, Recall, Resize, Send, Start, TellStopping
-from meshflow.core.held import Held
+from meshflow.core.held import NOBODY, Held
 from meshflow.core.kept import Kept, Spool
 from meshflow.core.messages import (
     Attempt,
@@ -147,8 +147,11 @@ class Worker:
             self._locate_at[run] = now + self.settings.locate_s
 
     def caller_gone(self, client: NodeId) -> list[Effect]:
-        """A client is gone: its calls are ended, and nobody waits for what came of them."""
+        """A client is gone: its calls are ended, and nobody is told what came of them."""
         self._credit.gone(client)
+        for attempt, held in self._held.items():
+            if attempt.run == calls_of(client):
+                held.owner = NOBODY
         return self.located(calls_of(client), None)
 
     def doubt(self, run: RunId, now: float) -> None:
@@ -252,6 +255,8 @@ class Worker:
     # --- inside ---
 
     def _report(self, report: Report, owner: NodeId) -> None:
+        if owner == NOBODY:
+            return
         run = report.attempt.run
         outbox = self._outboxes.get(run)
         if outbox is None:
@@ -370,7 +375,8 @@ class Worker:
     def _held_by_owner(self) -> dict[NodeId, tuple[Attempt, ...]]:
         held: dict[NodeId, list[Attempt]] = {}
         for attempt, item in self._held.items():
-            held.setdefault(item.owner, []).append(attempt)
+            if item.owner != NOBODY:
+                held.setdefault(item.owner, []).append(attempt)
         for outbox in self._outboxes.values():
             held.setdefault(outbox.owner, []).extend(outbox.ended)
         return {owner: tuple(attempts) for owner, attempts in held.items()}

@@ -4,6 +4,7 @@ A function is pickled once, arguments and results call by call, so that two call
 What holds only numbers, texts and the like takes the quick way.
 """
 
+import os
 import pickle
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,8 +19,13 @@ from meshflow.models import payload
 
 _PROTOCOL = 5
 _DIGEST_BYTES = 16
+_Error = list[bytes | str]
+"""A pickled error, what it says, and its traceback."""
 _PLAIN = frozenset((int, float, str, bytes, bool, type(None), complex))
 """Types whose objects have nothing in them that the receiver might lack."""
+
+MAX_RESULT_BYTES = 1024 * 1024
+"""When a batch has so much to hand on, the rest of it is left to another: a message holds only so much."""
 
 _OWN_MODULES = "meshflow.models."
 """Whose frames are left out at the top of a traceback."""
@@ -34,6 +40,11 @@ class RemoteTraceback(Exception):
 
 class RemoteError(MeshflowError):
     """A call raised an error that cannot be brought here: it cannot be pickled, or not be made again."""
+
+
+class Terminated(BaseException):
+    """SIGTERM: raised in the main thread of a task process, so that a task can clean up after itself and what it
+    started."""
 
 
 def dump_function(function: Callable[..., object]) -> tuple[str, bytes]:
@@ -58,67 +69,101 @@ def dump_arguments(arguments: tuple[object, ...], keywords: Mapping[str, object]
 
 
 def load_results(value: bytes) -> Iterator[tuple[bool, Any]]:
-    """What came of each call of a batch: whether it returned, and what it returned or raised."""
+    """What came of each call of a batch: whether it returned, and what it returned or raised. The last calls of a batch
+    may be missing, see `Callee.run`."""
     for item in msgpack.unpackb(value, use_list=True):
-        if type(item) is not bytes:
-            yield False, _load_error(*item)
-            continue
-        try:
-            yield True, pickle.loads(item)
-        except Exception as exc:  # Unpickling runs the user's code and imports; anything may come out of it.
-            yield False, exc
+        yield _load_result(item) if type(item) is bytes else (False, _load_error(*item))
 
 
 class Callee:
-    """Inside a task process: one function, and the calls of it."""
+    """Inside a task process: one function, and the calls of it. Whatever a call raises but `Terminated` goes to who made
+    it."""
 
     def __init__(self, code: bytes) -> None:
+        self._pid = os.getpid()
         self._function: Callable[..., object] | None = None
-        self._problem: object = None
+        self._problem: _Error = []
         try:
             self._function = pickle.loads(code)
-        except Exception as exc:  # As above.
+        except Terminated:
+            raise
+        except BaseException as exc:  # As above.
             self._problem = _dump_error(exc)
 
     def run(self, calls: Sequence[bytes]) -> bytes:
-        """Make the calls, one after the other; what came of each, for `load_results`."""
+        """Make the calls, one after the other; what came of each, for `load_results`. Ends before its time, with at
+        least one result, when they are large."""
         function = self._function
-        results = [self._problem] * len(calls) if function is None else [_result(function, data) for data in calls]
-        packed: bytes = msgpack.packb(results)
-        return packed
+        if function is None:
+            return _packed([self._problem] * len(calls))
+        results: list[bytes | _Error] = []
+        room_bytes = MAX_RESULT_BYTES
+        for data in calls:
+            result = _result(function, data)
+            results.append(result)
+            room_bytes -= len(result) if isinstance(result, bytes) else sum(map(len, result))
+            if room_bytes <= 0 or os.getpid() != self._pid:  # The rest is not for a process that the call forked.
+                break
+        return _packed(results)
 
 
-def _result(function: Callable[..., object], data: bytes) -> object:
+def _result(function: Callable[..., object], data: bytes) -> bytes | _Error:
     try:
         arguments, keywords = pickle.loads(data)
         result = function(*arguments, **keywords) if keywords else function(*arguments)
         return pickle.dumps(result, _PROTOCOL) if type(result) in _PLAIN else payload.dumps(result)
-    except (Exception, SystemExit, KeyboardInterrupt) as exc:  # A call does not end its process.
+    except Terminated:
+        raise
+    except BaseException as exc:  # Also SystemExit: a call does not end its process.
         return _dump_error(exc)
 
 
-def _dump_error(exc: BaseException) -> list[object]:
+def _packed(results: Sequence[object]) -> bytes:
+    packed: bytes = msgpack.packb(results)
+    return packed
+
+
+def _dump_error(exc: BaseException) -> _Error:
     """The error if it can be pickled and made again, what it says, and its traceback, from the user's code on."""
     trace = exc.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OWN_MODULES):
         trace = trace.tb_next
-    return [_pickled(exc), f"{type(exc).__name__}: {exc}", _text(exc, trace)]
+    return [_pickled(exc), _sendable(_summary(exc)), _sendable(_text(exc, trace))]
 
 
 def _pickled(exc: BaseException) -> bytes:
     try:
         data = payload.dumps(exc)
         pickle.loads(data)  # Errors that want more arguments than they keep fail only here.
-    except Exception:  # The user's __reduce__ and __init__ may raise anything.
+    except (Exception, SystemExit, KeyboardInterrupt):  # The user's __reduce__ and __init__ may raise anything.
         return b""
     return data
+
+
+def _summary(exc: BaseException) -> str:
+    try:
+        return f"{type(exc).__name__}: {exc}"
+    except Exception as broken:  # The user's __str__ may raise anything.
+        return f"{type(exc).__name__} (its text cannot be shown: {type(broken).__name__})"
 
 
 def _text(exc: BaseException, trace: TracebackType | None) -> str:
     try:
         return "".join(traceback.format_exception(type(exc), exc, trace))
-    except Exception as broken:  # The user's __str__ may raise anything.
-        return f"{type(exc).__name__} (its text cannot be shown: {type(broken).__name__})\n"
+    except Exception:  # As above, of the causes of the error too.
+        return f"{_summary(exc)}\n"
+
+
+def _sendable(text: str) -> str:
+    """The text without what UTF-8 has no place for, such as half of a character in the name of a file."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _load_result(data: bytes) -> tuple[bool, Any]:
+    try:
+        return True, pickle.loads(data)
+    except BaseException as exc:  # Unpickling runs the user's code and imports; anything may come out of it.
+        return False, exc
 
 
 def _load_error(data: bytes, message: str, text: str) -> BaseException:
@@ -126,9 +171,9 @@ def _load_error(data: bytes, message: str, text: str) -> BaseException:
     if data:
         try:
             made = pickle.loads(data)
-        except Exception:  # What it needs is not here.
+        except BaseException:  # What it needs is not here, or raises what it likes.
             made = None
         if isinstance(made, BaseException):
             error = made
-    error.__cause__ = RemoteTraceback(text)
+    BaseException.__setattr__(error, "__cause__", RemoteTraceback(text))  # The error may be a frozen dataclass.
     return error

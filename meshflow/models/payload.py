@@ -45,6 +45,10 @@ _BUNDLE_BYTES = 64 * 1024
 """Raising it means fewer payloads to store but more bytes that a node is sent for the first task of a bundle."""
 
 
+class ValueRefused(PickleFailed, pickle.PicklingError):
+    """A value cannot be pickled; by the name, too, under which users of Python's own executors know that."""
+
+
 def dumps(value: object, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
     """`value` as bytes.
 
@@ -55,7 +59,7 @@ def dumps(value: object, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
     try:
         data = _dump_plain(value) or _dump(_Pickler, value)
     except Exception as exc:  # A user's __reduce__ may raise anything.
-        raise PickleFailed(what, _reason(exc)) from None
+        raise ValueRefused(what, _reason(exc)) from None
     _check_size(what, len(data), max_bytes)
     return data
 

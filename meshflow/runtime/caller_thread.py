@@ -2,8 +2,16 @@
 
 Threads of the program put calls into its inbox. It speaks to each node directly, takes in all that has arrived, and
 settles futures; callbacks of futures run in it.
+
+Invariants:
+1. Every future that was handed over is settled, whatever happens: also if the client is closed at that moment, the
+   program ends, or this thread fails.
+2. Calls that wait for what is not there, a queue that no node serves or a mesh that does not answer, wait on, and are
+   told of in the log of the program.
 """
 
+import atexit
+import logging
 import math
 import os
 import select
@@ -34,11 +42,19 @@ from meshflow.runtime.transport.wakeups import Wakeups
 from meshflow.wire import decode_message, encode_message
 
 _ASK_S = 1.0
-"""How often a node is asked who is alive, while calls are out or wait."""
+"""How often a node is asked who is alive, while calls are out or wait; and how often keys are looked at."""
+
+_WARN_AFTER = 5
+"""Looks around, after which the program is told that its calls wait in vain."""
+
+_EXIT_S = 5.0
+"""How long the end of the program waits at most for this thread, which may be in a callback of the program."""
 
 _RECEIVE_LIMIT = 256
 
 _ANSWER_FRAMES = 2
+
+_LOG = logging.getLogger("meshflow.calls")
 
 
 class CallFailed(UsageError):
@@ -46,23 +62,27 @@ class CallFailed(UsageError):
 
 
 class CallerThread:
-    """Makes calls as the client `me`, until it is closed. `members` is who was alive of late."""
+    """Makes calls as the client `me`, until it is closed. `members` is who was alive of late, `seeds` tells addresses
+    where nodes may be once none of them answers."""
 
     def __init__(
         self,
         me: NodeId,
         keys: Callable[[], Sequence[MeshKey]],
+        seeds: Callable[[], Sequence[str]],
         members: Sequence[Member],
         settings: TransportSettings,
     ) -> None:
-        self._caller = Caller(me, CallerSettings(), DispatchSettings())
-        self._keys = keys
+        self._caller = Caller(me, CallerSettings(max_message_bytes=settings.max_message_bytes), DispatchSettings())
+        self._find_keys = keys
+        self._keys = tuple(keys())
+        self._seeds = seeds
         self._settings = settings
         self._context = open_context(settings)
         self._wakeups = Wakeups()
         self._problems = Problems()
         self._connections = Connections(
-            me, keys(), settings, self._context, self._wakeups, self._problems, self._on_frames
+            me, self._keys, settings, self._context, self._wakeups, self._problems, self._on_frames
         )
         self._inbox: deque[Callable[[], Sequence[Effect]]] = deque()
         self._answers: list[Effect] = []
@@ -70,13 +90,23 @@ class CallerThread:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_asleep = False
         self._is_closing = False
+        self._is_over = False
+        self._over_lock = threading.Lock()
+        self._pid = os.getpid()
+        self._members: list[Member] = []
+        """Who is alive."""
         self._addresses: dict[NodeId, str] = {}
         self._asked_at = -math.inf
         self._asked: NodeId | None = None
-        self._swept_at = time.monotonic()
+        self._looked_at = self._swept_at = time.monotonic()
+        self._unanswered_count = 0
+        """Looks around since a node last said something."""
+        self._unserved: dict[str, int] = {}
+        """Looks around at which a queue was not served, in sequence."""
         self._learn(members)
         self._thread = threading.Thread(target=self._run, name="meshflow-calls", daemon=True)
         self._thread.start()
+        atexit.register(self._leave)
 
     # --- for the threads of the program ---
 
@@ -89,28 +119,39 @@ class CallerThread:
 
         self._do(add)
 
-    def end(self, call: Call) -> None:
-        """End a call, even if it runs; its future is cancelled."""
+    def end(self, calls: Sequence[Call]) -> None:
+        """End calls, even if they run; their futures are cancelled."""
 
         def cancel() -> Sequence[Effect]:
-            future = call.mark
-            call.mark = None
-            if isinstance(future, Future) and not future.cancel() and not future.done():
-                future.set_exception(CancelledError())
-            return self._caller.cancel(call)
+            for call in calls:
+                future = call.mark
+                call.mark = None
+                if isinstance(future, Future) and not future.cancel() and not future.done():
+                    future.set_exception(CancelledError())
+            return self._caller.cancel(calls)
 
         self._do(cancel)
 
     def close(self) -> None:
         """End all calls that are out, and the thread."""
+        atexit.unregister(self._leave)
+        self._leave(None)
+
+    def _leave(self, patience_s: float | None = _EXIT_S) -> None:
+        if os.getpid() != self._pid:
+            return  # A fork has no thread, and the calls are not its own.
         self._is_closing = True
         self._do(lambda: ())
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(patience_s)
 
     def _do(self, act: Callable[[], Sequence[Effect]]) -> None:
+        if os.getpid() != self._pid:
+            raise UsageError("a client cannot make calls in a process forked from the one that made it; make a new one")
         self._inbox.append(act)
-        if self._is_asleep:
+        if self._is_over:
+            self._settle_all()
+        elif self._is_asleep:
             os.eventfd_write(self._wake, 1)
 
     # --- the thread ---
@@ -128,13 +169,22 @@ class CallerThread:
                 self._is_asleep = False
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
-            self._perform(self._caller.close())
         finally:
-            self._deliver()
+            self._is_over = True
+            self._perform(self._settle_all())
             self._connections.close_all(self._settings.linger_s)
             self._wakeups.close()
             self._context.term()
             os.close(self._wake)
+
+    def _settle_all(self) -> Sequence[Effect]:
+        """The end of all calls, also of those that are made after it; what to say to nodes."""
+        with self._over_lock:
+            while self._inbox:
+                self._inbox.popleft()()
+            goodbyes = self._caller.close()
+            self._deliver()
+            return goodbyes
 
     def _turn(self) -> None:
         while self._inbox:
@@ -145,7 +195,9 @@ class CallerThread:
         answers, self._answers = self._answers, []
         now = time.monotonic()
         if self._connections.disconnected():
-            self._asked_at = -math.inf
+            self._asked_at = self._looked_at = -math.inf
+        if now - self._looked_at >= _ASK_S:
+            self._look_at_keys(now)
         self._perform([*answers, *self._caller.flush(now)])
         self._deliver()
         self._look_around(now)
@@ -168,6 +220,7 @@ class CallerThread:
             sender, message = NodeId(frames[0].decode()), decode_message(frames[1], self._settings.max_message_bytes)
         except (PeerError, UnicodeDecodeError):
             return
+        self._unanswered_count = 0
         if isinstance(message, NodeStatus):
             self._asked = sender
             self._learn((*message.members, message.member))
@@ -177,19 +230,22 @@ class CallerThread:
     def _deliver(self) -> None:
         """Tell the program what there is to tell."""
         caller = self._caller
+        for chunk in caller.printed:
+            stream = sys.stderr if chunk.stream == "stderr" else sys.stdout
+            with suppress(Exception):  # The program may have put anything in their places.
+                stream.write(chunk.data.decode("utf-8", "replace"))
+        caller.printed.clear()
         ended, caller.ended = caller.ended, []
         for each in ended:
             if each.reason:
                 for call in each.calls:
                     _settle(call, False, CallFailed(f"call of {call.function.name!r} failed: {each.reason}"))
                 continue
-            for call, (is_result, value) in zip(each.calls, load_results(each.value), strict=True):
+            made = 0
+            for call, (is_result, value) in zip(each.calls, load_results(each.value), strict=False):
                 _settle(call, is_result, value)
-        for chunk in caller.printed:
-            stream = sys.stderr if chunk.stream == "stderr" else sys.stdout
-            with suppress(OSError, ValueError, AttributeError):
-                stream.write(chunk.data.decode("utf-8", "replace"))
-        caller.printed.clear()
+                made += 1
+            caller.again(each.calls[made:])
 
     # --- who is there ---
 
@@ -197,9 +253,18 @@ class CallerThread:
         if now - self._swept_at >= self._settings.idle_s / SWEEPS:
             self._swept_at = now
             self._connections.close_idle()
-        if self._caller.is_idle or now - self._asked_at < _ASK_S:
+        if self._caller.is_idle:
+            self._unanswered_count = 0
+            self._unserved.clear()
+            return
+        if now - self._asked_at < _ASK_S:
             return
         self._asked_at = now
+        self._warn()
+        if not self._addresses or self._unanswered_count > 1:
+            for address in self._seeds():
+                self._connections.send(Target(address, None), encode_message(AskStatus(0)), is_urgent=False)
+        self._unanswered_count += 1
         if self._asked not in self._addresses:
             self._asked = next(iter(self._addresses), None)
         if self._asked is not None:
@@ -209,11 +274,35 @@ class CallerThread:
             self._asked = None
 
     def _learn(self, members: Sequence[Member]) -> None:
-        alive = {member.id: member for member in members if member.status in (Status.ALIVE, Status.SUSPECT)}
+        self._members = [member for member in members if member.status in (Status.ALIVE, Status.SUSPECT)]
+        alive = {member.id: member for member in self._members}
         for node in [node for node in self._addresses if node not in alive]:
             self._connections.close(Target(self._addresses.pop(node), node))
         self._addresses.update((node, member.address) for node, member in alive.items())
-        self._caller.set_members(list(alive.values()), time.monotonic())
+        self._caller.set_members(self._members)
+
+    def _look_at_keys(self, now: float) -> None:
+        self._looked_at = now
+        keys = tuple(self._find_keys())
+        if keys != self._keys:
+            self._keys = keys
+            self._connections.use_keys(keys)
+
+    def _warn(self) -> None:
+        """Tell the program, once each time, what its calls wait for in vain."""
+        if self._unanswered_count == _WARN_AFTER:
+            problems = "".join(f"; {problem.error}" for problem in self._problems.drain()[-1:])
+            _LOG.warning("calls wait for the mesh, of which no node answers%s", problems)
+        unserved = self._caller.unserved
+        self._unserved = {queue: self._unserved.get(queue, 0) + 1 for queue in unserved}
+        for queue in [queue for queue, looks in self._unserved.items() if looks == _WARN_AFTER]:
+            served = "; ".join(f"{member.name} serves {', '.join(member.queues)}" for member in self._members)
+            _LOG.warning(
+                "%d calls wait for a node that serves the queue %r; of those that are there, %s",
+                unserved[queue],
+                queue,
+                served or "there is none",
+            )
 
 
 def _settle(call: Call, is_result: bool, value: Any) -> None:

@@ -31,7 +31,7 @@ from meshflow.core.messages import Job
 from meshflow.core.records import State
 from meshflow.ids import dag_run_name, workflow_of
 from meshflow.models import payload
-from meshflow.models.calls import Callee
+from meshflow.models.calls import Callee, Terminated
 from meshflow.models.datastore import DataStoreDocument
 from meshflow.models.signal import TaskSignal
 from meshflow.models.task import BaseTask
@@ -54,10 +54,6 @@ _HEARD_S = 2.0
 
 _OWN_MODULES = ("meshflow.runtime.", "meshflow.models.", "meshflow.tasks.")
 """Whose frames are left out at the top of a traceback."""
-
-
-class Terminated(BaseException):
-    """SIGTERM: raised in the main thread, so that a task can clean up after itself and what it started."""
 
 
 def main(endpoints: Endpoints, template: int, node_name: str) -> None:

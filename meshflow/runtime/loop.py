@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from meshflow.core.caller import MARGIN_BYTES
 from meshflow.core.effects import (
     AnswerTask,
     Ask,
@@ -81,6 +82,7 @@ class NodeLoop:
         """Set when the node has drained and left."""
         self._loop = loop
         self._max_value_bytes = executor_settings.max_value_bytes
+        self._max_sent_bytes = transport.max_message_bytes - MARGIN_BYTES
         self._storage = storage(self._store_state)
         self._executor = Executor(executor_settings, node.membership.me.name, loop, self)
         self._timer: asyncio.TimerHandle | None = None
@@ -285,7 +287,7 @@ class NodeLoop:
         """An attempt ended; a large result goes into the store before anyone is told."""
         if self._is_closing and finished.state is State.FAILED:
             return  # Killed because this node stops. It is lost like by `kill -9`, so that it runs again elsewhere.
-        if too_large := self._too_large(finished.value.inline):
+        if too_large := self._too_large(finished.value.inline, is_sent=is_calls(finished.attempt.run)):
             self._fail(finished.attempt, f"its result {too_large}")
             return
         if len(finished.value.inline) <= INLINE_BYTES or is_calls(finished.attempt.run):
@@ -304,8 +306,14 @@ class NodeLoop:
 
         self._put(attempt.run, key, finished.value.inline, put)
 
-    def _too_large(self, data: bytes) -> str:
-        """What is wrong with a value that a task hands on, if it is larger than it may be."""
+    def _too_large(self, data: bytes, *, is_sent: bool = False) -> str:
+        """What is wrong with a value that a task hands on, if it is larger than it may be. `is_sent`: it must fit into a
+        message."""
+        if is_sent and len(data) > self._max_sent_bytes:
+            return (
+                f"has {len(data)} bytes, more than {self._max_sent_bytes} (limits.max_message_bytes is {MARGIN_BYTES} "
+                "more); write it to a file and return the path, or raise the limit on all nodes and clients"
+            )
         if len(data) <= self._max_value_bytes:
             return ""
         return (

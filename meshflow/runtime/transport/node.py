@@ -89,6 +89,7 @@ class Transport:
         self.me = me
         self.counts = Counts()
         self._settings = settings or TransportSettings()
+        self.max_message_bytes = self._settings.max_message_bytes
         self._addresses: dict[NodeId, str] = {}
         self._problems = Problems()
         self._routes = Routes(me, self._settings.max_routes)

@@ -1,0 +1,403 @@
+"""The client for programs that run in an event loop: the verbs of `Client`, none of which holds up the loop.
+
+    async with AsyncClient() as client:
+        print(await client.submit(math.factorial, 20))
+        async for future in client.as_completed(await client.map(fetch, urls)):
+            print(future.result())
+
+Invariants:
+1. The connection to the mesh belongs to one thread, which does one thing after the other. Who follows a run has a
+   connection and a thread to itself for as long.
+2. What came of calls is brought to the loop by the handful: all that arrives before the loop looks costs it one wake-up.
+3. Who gives up waiting for a call ends it: a future that is cancelled, or whose task is, is that of a call that is
+   ended, even if it runs. A run goes on, whoever waits for it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing, suppress
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from meshflow.calls import CallFuture, CallOptions, Calls
+from meshflow.client import Client
+from meshflow.config import Config
+from meshflow.core.records import RunRecord, State
+from meshflow.follow import News
+from meshflow.following import FollowingAll, Listening
+from meshflow.ids import RunId
+from meshflow.mesh import Mesh, NodeReport
+from meshflow.models.task_data import MultiTaskData
+from meshflow.models.workflow import Workflow
+from meshflow.printed import Line
+from meshflow.queue.models import JobEvent
+from meshflow.references import LAST, WaitTimeout
+from meshflow.run_handle import RunHandle
+from meshflow.run_view import RunView
+from meshflow.wait import Waiter
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PORTION = 256
+"""Calls that `map` pickles before the loop has its turn: a few milliseconds."""
+
+
+class AsyncFuture(asyncio.Future[T], Generic[T]):
+    """The outcome of one call, to be awaited. To cancel it ends the call."""
+
+    def __init__(self, calls: Calls, outcome: CallFuture[T]) -> None:
+        super().__init__()
+        self._calls = calls
+        self._outcome_there = outcome
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Give up the call, and end it even if it runs. False: it has ended already."""
+        if not super().cancel(msg):
+            return False
+        self._calls.cancel([self._outcome_there])
+        return True
+
+
+class _Bridge:
+    """Brings what came of calls from the thread that makes them to the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._arrived: deque[tuple[AsyncFuture[Any], Future[Any]]] = deque()
+        self._is_awaited = False
+        """Whether the loop will look."""
+
+    def bring(self, future: AsyncFuture[Any], outcome: Future[Any]) -> None:
+        """In the thread: have the loop settle a future."""
+        self._arrived.append((future, outcome))
+        if not self._is_awaited:
+            self._is_awaited = True
+            with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+                self._loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        self._is_awaited = False  # Before it looks: what arrives from now on may be missed.
+        while self._arrived:
+            future, outcome = self._arrived.popleft()
+            if future.done():
+                continue
+            if outcome.cancelled():
+                asyncio.Future.cancel(future)
+            elif (error := outcome.exception()) is None:
+                future.set_result(outcome.result())
+            elif isinstance(error, StopIteration):  # Which a coroutine would take for an end of its own.
+                wrapped = RuntimeError(f"the call raised StopIteration: {error}")
+                wrapped.__cause__ = error
+                future.set_exception(wrapped)
+            else:
+                future.set_exception(error)
+
+
+class AsyncCalling:
+    """Submits functions with certain options; `AsyncClient.options` makes one."""
+
+    def __init__(self, calls: Calls, bridge: _Bridge, options: CallOptions) -> None:
+        self._calls = calls
+        self._bridge = bridge
+        self._options = options
+
+    def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> AsyncFuture[T]:
+        """Call a function on the mesh; as `AsyncClient.submit`."""
+        return self._awaited(self._calls.submit(self._options, function, arguments, keywords))
+
+    async def map(self, function: Callable[..., T], /, *iterables: Iterable[Any]) -> list[AsyncFuture[T]]:
+        """Call a function for each element, or for each row of several iterables; as `AsyncClient.map`."""
+        made: list[AsyncFuture[T]] = []
+        rows = zip(*iterables, strict=False)
+        try:
+            while portion := list(islice(rows, _PORTION)):
+                made += map(self._awaited, self._calls.map(self._options, function, portion))
+                await asyncio.sleep(0)
+        except BaseException:
+            for future in made:
+                future.cancel()
+            raise
+        return made
+
+    def _awaited(self, outcome: CallFuture[T]) -> AsyncFuture[T]:
+        future = AsyncFuture(self._calls, outcome)
+        outcome.add_done_callback(partial(self._bridge.bring, future))
+        return future
+
+
+class AsyncClient:
+    """A way into a mesh, for one event loop: to be used in `async with`, or awaited and closed by hand."""
+
+    def __init__(
+        self, config: Config | None = None, connect: str | None = None, *, client: Client | None = None
+    ) -> None:
+        """As for `Client`. `client` is one whose mesh is meant; it stays open, and may be used meanwhile."""
+        self._config = config
+        self._connect = connect
+        self._given = client
+        self._thread: ThreadPoolExecutor | None = None
+        self._client: Client | None = None
+        self._calls: Calls | None = None
+        self._bridge: _Bridge | None = None
+
+    def __await__(self) -> Generator[Any, None, "AsyncClient"]:
+        return self.__aenter__().__await__()
+
+    async def __aenter__(self) -> "AsyncClient":
+        self._thread = ThreadPoolExecutor(1, "meshflow-async")
+        self._bridge = _Bridge(asyncio.get_running_loop())
+        try:
+            self._client, self._calls = await self._perform(self._open)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    def _open(self) -> tuple[Client, Calls]:
+        given = self._given
+        client = Client(self._config, self._connect) if given is None else Client(given.config, mesh=given.mesh.another())
+        calls = Calls(client.mesh.hire)
+        calls.start()  # So that no call has to wait for it, and the loop with it.
+        return client, calls
+
+    async def close(self) -> None:
+        """Leave the mesh. Runs go on; calls that have not ended are ended."""
+        client, calls, thread = self._client, self._calls, self._thread
+        self._client = self._calls = None
+        if client is not None and calls is not None and thread is not None:
+            await self._perform(calls.close)
+            await self._perform(client.close)
+            thread.shutdown(wait=False)
+
+    # --- functions ---
+
+    @property
+    def calling(self) -> AsyncCalling:
+        """Submits functions as this client does without further options."""
+        if self._calls is None or self._bridge is None:
+            raise RuntimeError("this client is not open: use it in `async with`, or await it")
+        return AsyncCalling(self._calls, self._bridge, CallOptions())
+
+    def options(self, **changes: Any) -> AsyncCalling:
+        """What submits functions with these options, the fields of `calls.CallOptions`."""
+        calling = self.calling
+        return AsyncCalling(calling._calls, calling._bridge, CallOptions(**changes))
+
+    @overload
+    def submit(
+        self,
+        workflow: str | Path | Workflow,
+        /,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        queue: str = "workflow",
+        keep_data: bool = False,
+    ) -> "Awaitable[AsyncRunHandle]": ...
+
+    @overload
+    def submit(self, workflow: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> AsyncFuture[T]: ...
+
+    def submit(self, workflow: Any, /, *arguments: Any, **keywords: Any) -> Any:
+        """Hand a workflow or a function to the mesh; as `Client.submit`.
+
+        A workflow is handed over when this is awaited, and what is awaited is the handle of its run. A function is
+        called at once, whether or not somebody awaits its future.
+        """
+        if isinstance(workflow, str | Path | Workflow):
+            return self._submit_workflow(workflow, *arguments, **keywords)
+        return self.calling.submit(workflow, *arguments, **keywords)
+
+    async def _submit_workflow(
+        self, workflow: str | Path | Workflow, *arguments: Any, **keywords: Any
+    ) -> "AsyncRunHandle":
+        submitted = await self._perform(partial(self._opened.submit, workflow, *arguments, **keywords))
+        return AsyncRunHandle(self, submitted)
+
+    async def map(self, function: Callable[..., T], /, *iterables: Iterable[Any]) -> list[AsyncFuture[T]]:
+        """Call a function for each element, or for each row of several iterables, the shortest of which counts. Its
+        future for each call, in order, once all are handed over; the loop has its turn meanwhile."""
+        return await self.calling.map(function, *iterables)
+
+    async def gather(self, futures: Iterable[Awaitable[T]], *, return_exceptions: bool = False) -> list[T]:
+        """The results of futures, in their order; as `asyncio.gather`. With `return_exceptions`, errors stand in the
+        place of results."""
+        results: list[Any] = await asyncio.gather(*futures, return_exceptions=return_exceptions)
+        return results
+
+    async def as_completed(
+        self, futures: Iterable[AsyncFuture[T]], timeout_s: float | None = None
+    ) -> AsyncGenerator[AsyncFuture[T], None]:
+        """The futures as they end, the first first.
+
+        Raises:
+            TimeoutError: not all have ended after so many seconds.
+        """
+        ended: asyncio.Queue[AsyncFuture[T]] = asyncio.Queue()
+        waited = dict.fromkeys(futures)
+        loop = asyncio.get_running_loop()
+        until = None if timeout_s is None else loop.time() + timeout_s
+
+        def end(future: asyncio.Future[T]) -> None:
+            assert isinstance(future, AsyncFuture)
+            ended.put_nowait(future)
+
+        for future in waited:
+            future.add_done_callback(end)
+        try:
+            for _ in range(len(waited)):
+                async with asyncio.timeout_at(until):
+                    future = await ended.get()
+                yield future
+        finally:
+            for future in waited:
+                future.remove_done_callback(end)
+
+    def cancel(self, futures: Iterable[AsyncFuture[Any]]) -> None:
+        """End calls, even those that run."""
+        for future in futures:
+            future.cancel()
+
+    # --- runs and nodes ---
+
+    async def run(self, reference: str = LAST) -> "AsyncRunHandle":
+        """The run that is meant; as `Client.run`."""
+        return AsyncRunHandle(self, await self._perform(partial(self._opened.run, reference)))
+
+    async def runs(
+        self, *, is_open: bool | None = None, workflow: str | None = None, limit: int | None = None
+    ) -> list[RunRecord]:
+        """Workflow runs, newest first; as `Client.runs`."""
+        return await self._perform(partial(self._opened.runs, is_open=is_open, workflow=workflow, limit=limit))
+
+    async def nodes(self) -> list[NodeReport]:
+        """The nodes of the mesh and what each is doing now."""
+        return await self._perform(self._opened.nodes)
+
+    async def stop_node(self, reference: str) -> bool:
+        """Drain a node; as `Client.stop_node`."""
+        return await self._perform(partial(self._opened.stop_node, reference))
+
+    async def events(self) -> AsyncIterator[JobEvent]:
+        """What happens to all runs from now on, without end."""
+        async with aclosing(self.listen(FollowingAll)) as told:
+            async for news in told:
+                if isinstance(news, JobEvent):
+                    yield news
+
+    async def listen(self, start: Callable[[Mesh], Listening]) -> AsyncGenerator[News, None]:
+        """What those tell who are started on a connection, and in a thread, of their own; to be closed."""
+        mesh = await self._perform(self._opened.mesh.another)
+        loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, "meshflow-follow")
+        try:
+            listening = await loop.run_in_executor(thread, start, mesh)
+            while not listening.is_done:
+                for news in await loop.run_in_executor(thread, listening.step):
+                    yield news
+        finally:
+            thread.submit(mesh.close)
+            thread.shutdown(wait=False)
+
+    @property
+    def _opened(self) -> Client:
+        if self._client is None:
+            raise RuntimeError("this client is not open: use it in `async with`, or await it")
+        return self._client
+
+    async def _perform(self, act: Callable[[], T]) -> T:
+        assert self._thread is not None
+        return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+
+
+class AsyncRunHandle:
+    """One workflow run; see `RunHandle`."""
+
+    def __init__(self, client: AsyncClient, handle: RunHandle) -> None:
+        self._client = client
+        self._handle = handle
+
+    @property
+    def id(self) -> RunId:
+        """The run id: 24 hex digits."""
+        return self._handle.id
+
+    @property
+    def name(self) -> str:
+        """The name of the workflow."""
+        return self._handle.name
+
+    async def record(self) -> RunRecord:
+        """What the store says of the run now; it may lag a moment behind the run."""
+        return await self._client._perform(lambda: self._handle.record)
+
+    async def state(self) -> State:
+        """The state of the run now."""
+        return (await self.record()).state
+
+    async def view(self) -> RunView:
+        """The run as its logs have it now, with its dag runs and tasks."""
+        return await self._client._perform(self._handle.view)
+
+    async def wait(self, timeout_s: float | None = None) -> State:
+        """Wait for the end of the run; its final state. None: for as long as it takes.
+
+        Raises:
+            WaitTimeout: the time is over; the run goes on.
+        """
+        waiter = Waiter(self.id)
+        try:
+            async with asyncio.timeout(timeout_s):
+                listened = self._client.listen(lambda mesh: Listening(mesh, self.id, [waiter], with_tasks=False))
+                async with aclosing(listened) as told:
+                    async for _ in told:
+                        pass
+        except TimeoutError:
+            raise WaitTimeout(f"run {self.id} did not end within {timeout_s:g} s; it goes on") from None
+        return waiter.record.state
+
+    async def result(self, task: str, dag: str | None = None) -> MultiTaskData:
+        """What a task that has ended has handed on; as `RunHandle.result`."""
+        return await self._client._perform(partial(self._handle.result, task, dag))
+
+    async def events(self, *, follow: bool = True) -> AsyncIterator[JobEvent]:
+        """What happened to the run and its jobs, from the beginning. With `follow`, until the run ends."""
+        if not follow:
+            for event in await self._client._perform(lambda: list(self._handle.events(follow=False))):
+                yield event
+            return
+        async with aclosing(self._followed(with_output=False)) as told:
+            async for news in told:
+                if isinstance(news, JobEvent):
+                    yield news
+
+    async def logs(
+        self, *, follow: bool = False, task: str | None = None, attempt: int | None = None
+    ) -> AsyncIterator[Line]:
+        """What the tasks printed, line by line. With `follow`, until the run ends."""
+        if not follow:
+            for line in await self._client._perform(lambda: list(self._handle.logs(task=task, attempt=attempt))):
+                yield line
+            return
+        async with aclosing(self._followed(with_output=True)) as told:
+            async for news in told:
+                if isinstance(news, Line) and task in (None, news.task) and attempt in (None, news.attempt):
+                    yield news
+
+    def _followed(self, *, with_output: bool) -> AsyncGenerator[News, None]:
+        return self._client.listen(lambda mesh: self._handle.follow(with_output=with_output, mesh=mesh))
+
+    async def stop(self, reason: str = "") -> bool:
+        """End the run gently; as `RunHandle.stop`."""
+        return await self._client._perform(partial(self._handle.stop, reason))
+
+    async def cancel(self, reason: str = "") -> bool:
+        """End the run at once; as `RunHandle.cancel`."""
+        return await self._client._perform(partial(self._handle.cancel, reason))

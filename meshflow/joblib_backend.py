@@ -1,0 +1,127 @@
+"""joblib on the mesh, and with it whatever runs in parallel by joblib, such as scikit-learn.
+
+    import meshflow.joblib_backend
+
+    with joblib.parallel_config("meshflow"):
+        search.fit(X, y)
+
+Importing this module makes the name known to joblib. Each batch of joblib's is one call on the mesh.
+
+Invariants:
+1. What goes wrong with a batch, even while it is handed over, becomes the outcome of its future: joblib hands most
+   batches over in a callback, where an error would be lost and its caller wait for ever.
+2. joblib's callbacks, which draw from the generator of the user, run in threads of their own: the thread of the client
+   has nodes to answer. One that waits holds up no other, for it may be another `Parallel` that it draws from.
+3. Inside a task process nothing is handed over, so that no call waits for a slot that it holds itself.
+
+Source: joblib, "Custom backend API" (1.5).
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from joblib.parallel import AutoBatchingMixin, ParallelBackendBase, register_parallel_backend
+
+from meshflow.calls import CallFuture, CallOptions
+from meshflow.client import Client
+from meshflow.shared_client import is_task_process, shared_client, slot_count
+
+NAME = "meshflow"
+"""What joblib calls this."""
+
+_MIN_JOBS = 2
+"""With 1, joblib would not hand anything over, although the one slot may be on another host."""
+
+_MAX_THREADS = 1024
+"""For callbacks. One is started only when all that are there wait."""
+
+Callback = Callable[[Future[Any]], object]
+
+
+class MeshflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
+    """Makes the calls of `joblib.Parallel` on a mesh.
+
+    `n_jobs` is for how many joblib makes its batches and hands over, twice as many at a time; all slots of the mesh
+    unless it is given. With 1 the calls are made in the program itself. How many run at a time is up to the nodes.
+    """
+
+    default_n_jobs = -1
+    supports_retrieve_callback = True
+
+    def __init__(
+        self,
+        nesting_level: int | None = None,
+        *,
+        connect: str | None = None,
+        client: Client | None = None,
+        **options: Any,
+    ) -> None:
+        """`client` makes the calls; None: the one that this program has for `connect`, see `shared_client`. `options`
+        are fields of `CallOptions`, such as the `queue`."""
+        super().__init__(nesting_level=nesting_level)
+        self._connect = connect
+        self._client = client
+        self._options = CallOptions(**options)
+        self._out: set[CallFuture[Any]] = set()
+        self._callbacks = ThreadPoolExecutor(_MAX_THREADS, "meshflow-joblib")
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """For how many to make batches."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs is 0; expected a number above, or below to count from the slots of the mesh")
+        if n_jobs == 1 or is_task_process():
+            return 1
+        if n_jobs is not None and n_jobs > 0:
+            return n_jobs
+        slots = slot_count(self._connected(), self._options.queue)
+        return max(_MIN_JOBS, slots + 1 + (-1 if n_jobs is None else n_jobs))
+
+    def submit(self, func: Callable[[], Any], callback: Callback | None = None) -> Future[Any]:
+        """Hand over a batch; `callback` is called with its future when it has ended."""
+        try:
+            future = self._hand_over(func)
+        except Exception as problem:  # Invariant 1.
+            future = Future()
+            future.set_exception(problem)
+        if callback is not None:
+            future.add_done_callback(lambda done: self._call_back(callback, done))
+        return future
+
+    def retrieve_result_callback(self, out: Future[Any]) -> Any:
+        """What came of a batch."""
+        return out.result()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """End what was handed over and has not ended."""
+        if self._out:
+            self._connected().cancel(list(self._out))
+
+    def terminate(self) -> None:
+        """A `Parallel` has done its work."""
+        self.reset_batch_stats()
+
+    def _connected(self) -> Client:
+        if self._client is None:
+            self._client = shared_client(self._connect)
+        return self._client
+
+    def _hand_over(self, batch: Callable[[], Any]) -> Future[Any]:
+        future = self._connected().options(**asdict(self._options)).submit(make_batch, batch)
+        self._out.add(future)
+        future.add_done_callback(self._out.discard)
+        return future
+
+    def _call_back(self, callback: Callback, future: Future[Any]) -> None:
+        with suppress(RuntimeError):  # The program ends, and nobody waits any more.
+            self._callbacks.submit(callback, future)
+
+
+def make_batch(batch: Callable[[], Any]) -> Any:
+    """Make the calls of a batch: what the mesh is asked to call."""
+    return batch()
+
+
+register_parallel_backend(NAME, MeshflowBackend)

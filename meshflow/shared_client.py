@@ -1,0 +1,76 @@
+"""The client that adapters for other libraries use, when the program gives them none: one for each mesh and process.
+
+It is made when it is first asked for and closed when the program ends. Without a mesh on this host it starts one, which
+ends with the program. How many calls a mesh makes at a time is found out here, too.
+"""
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from meshflow.client import Client
+from meshflow.config import Config
+from meshflow.local_mesh import local
+from meshflow.mesh import NoMesh
+
+_lock = threading.RLock()
+_clients: dict[tuple[int, str | None], Client] = {}
+"""By the process, since the threads of a client do not survive a fork, and by what was asked for."""
+
+_TASK_PROCESS = "meshflow.runtime.child"
+"""What runs in task processes, and is imported nowhere else."""
+
+
+def is_task_process() -> bool:
+    """Whether this is a process of a node that runs tasks and calls. Whoever waits there for other calls holds a slot
+    that these may need: adapters do the work on the spot."""
+    return _TASK_PROCESS in sys.modules
+
+
+def shared_client(connect: str | None = None) -> Client:
+    """The client for the node at `connect` (`host:port`). None: for the mesh that the configuration names, or that runs
+    on this host; else for one that is started.
+
+    Raises:
+        NoMesh: no node answers at `connect`, or where the configuration says.
+        WrongKey: one is there and refuses the key of this client.
+        NodeDidNotStart: the mesh of this program could not be started.
+    """
+    key = (os.getpid(), connect)
+    with _lock:
+        if key not in _clients:
+            _clients[key], close = _open(connect)
+            atexit.register(_close, key[0], close)
+        return _clients[key]
+
+
+def slot_count(client: Client, queue: str) -> int:
+    """How many calls of this queue the mesh makes at a time; 0 as long as no node serves it.
+
+    Raises:
+        NoMesh: no node answers.
+    """
+    with _lock:  # Clients ask from one thread at a time.
+        reports = client.nodes()
+    return sum(each.member.slots for each in reports if each.state == "alive" and queue in each.member.queues)
+
+
+def _open(connect: str | None) -> tuple[Client, Callable[[], object]]:
+    """A client, and what is to be done with it in the end."""
+    config = Config.from_file(None, strict=False)
+    stack = ExitStack()
+    try:
+        client = stack.enter_context(Client(config, connect))
+    except NoMesh:
+        if connect or config.settings.mesh.connect or config.settings.mesh.join:
+            raise
+        client = stack.enter_context(local(config=config))
+    return client, stack.close
+
+
+def _close(process_id: int, close: Callable[[], object]) -> None:
+    if process_id == os.getpid():  # A fork inherits what was registered, not what is to be closed.
+        close()
