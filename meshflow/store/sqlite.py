@@ -347,5 +347,8 @@ def _row(record: RunRecord) -> list[object]:
 
 def _record(created: bytes, *progress: Any) -> RunRecord:
     changes = dict(zip(PROGRESS, progress, strict=True))
-    changes["state"], changes["stop"] = State(changes["state"]), Stop(changes["stop"])
+    try:
+        changes["state"], changes["stop"] = State(changes["state"]), Stop(changes["stop"])
+    except ValueError as problem:
+        raise PeerError(f"the state of a run: {problem}") from problem
     return replace(wire.decode(RunRecord, created), **changes)
