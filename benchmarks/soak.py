@@ -3,8 +3,8 @@
     python -m benchmarks.soak                       # about ten minutes on two quiet cores
     python -m benchmarks.soak --tasks 100000 --kills 20
 
-A mesh of five nodes: three drive runs, two run tasks. First come dags of 10,000 no-op tasks; each run is removed from
-the store when it has ended, as retention would do. Then runs of some tasks are submitted, and the node that drives each
+A mesh of five nodes: three drive runs, two run tasks. First come dags of 10,000 no-op tasks; when one has ended, the
+store is cleaned of it, as `meshflow gc` would do. Then runs of some tasks are submitted, and the node that drives each
 is killed with `kill -9` and started again; the third driver is never killed. Every run must complete. Between runs the
 memory, descriptors, threads and children of each node that lives through a phase are read from `/proc`, and the files
 of the mesh are counted. The first tenth is the time to fill caches; after it nothing may grow.
@@ -22,10 +22,11 @@ from pathlib import Path
 
 from benchmarks.measure import Figure, Report, save, show
 from benchmarks.mesh import WORKFLOWS, run_once
+from meshflow.clean import clean
 from meshflow.client import Client
 from meshflow.config import Config
+from meshflow.core.cleaning import Rule
 from meshflow.core.records import State
-from meshflow.core.requests import RemoveRun
 from meshflow.private_mesh import NodePlan, PrivateMesh
 
 _DRIVERS = ("workflow", "dag")
@@ -129,8 +130,7 @@ def _driver_of(client: Client, mesh: PrivateMesh, run: str) -> str | None:
 
 
 def _forget_ended(client: Client) -> None:
-    for record in client.runs(is_open=False):
-        client.ask(RemoveRun(record.run))
+    clean(client.mesh.perform, [Rule(keep=0)], time.time(), lambda _: None)
 
 
 def _tell(text: str) -> None:

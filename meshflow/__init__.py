@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from meshflow.version import __version__
 
 if TYPE_CHECKING:
+    from meshflow.async_client import AsyncClient
     from meshflow.client import Client
     from meshflow.config import DEFAULT_TEXT as default_config
     from meshflow.config import Config
@@ -17,10 +18,21 @@ if TYPE_CHECKING:
     from meshflow.local_mesh import local
     from meshflow.run_handle import RunHandle
 
-__all__ = ["Client", "Config", "Executor", "MeshflowError", "RunHandle", "__version__", "default_config", "local"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Config",
+    "Executor",
+    "MeshflowError",
+    "RunHandle",
+    "__version__",
+    "default_config",
+    "local",
+]
 
 _HOMES = {
     "Client": ("meshflow.client", "Client"),
+    "AsyncClient": ("meshflow.async_client", "AsyncClient"),
     "Executor": ("meshflow.executor", "Executor"),
     "local": ("meshflow.local_mesh", "local"),
     "RunHandle": ("meshflow.run_handle", "RunHandle"),

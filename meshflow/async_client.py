@@ -23,22 +23,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
+from meshflow.async_run_handle import AsyncRunHandle
 from meshflow.calls import CallFuture, CallOptions, Calls
 from meshflow.client import Client
 from meshflow.config import Config
-from meshflow.core.records import RunRecord, State
+from meshflow.core.records import RunRecord
 from meshflow.follow import News
 from meshflow.following import FollowingAll, Listening
-from meshflow.ids import RunId
 from meshflow.mesh import Mesh, NodeReport
-from meshflow.models.task_data import MultiTaskData
 from meshflow.models.workflow import Workflow
-from meshflow.printed import Line
 from meshflow.queue.models import JobEvent
-from meshflow.references import LAST, WaitTimeout
-from meshflow.run_handle import RunHandle
-from meshflow.run_view import RunView
-from meshflow.wait import Waiter
+from meshflow.references import LAST
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -152,7 +147,7 @@ class AsyncClient:
         self._thread = ThreadPoolExecutor(1, "meshflow-async")
         self._bridge = _Bridge(asyncio.get_running_loop())
         try:
-            self._client, self._calls = await self._perform(self._open)
+            self._client, self._calls = await self.perform(self._open)
         except BaseException:
             self._thread.shutdown(wait=False)
             raise
@@ -163,7 +158,9 @@ class AsyncClient:
 
     def _open(self) -> tuple[Client, Calls]:
         given = self._given
-        client = Client(self._config, self._connect) if given is None else Client(given.config, mesh=given.mesh.another())
+        client = (
+            Client(self._config, self._connect) if given is None else Client(given.config, mesh=given.mesh.another())
+        )
         calls = Calls(client.mesh.hire)
         calls.start()  # So that no call has to wait for it, and the loop with it.
         return client, calls
@@ -173,8 +170,8 @@ class AsyncClient:
         client, calls, thread = self._client, self._calls, self._thread
         self._client = self._calls = None
         if client is not None and calls is not None and thread is not None:
-            await self._perform(calls.close)
-            await self._perform(client.close)
+            await self.perform(calls.close)
+            await self.perform(client.close)
             thread.shutdown(wait=False)
 
     # --- functions ---
@@ -200,7 +197,7 @@ class AsyncClient:
         *,
         queue: str = "workflow",
         keep_data: bool = False,
-    ) -> "Awaitable[AsyncRunHandle]": ...
+    ) -> Awaitable[AsyncRunHandle]: ...
 
     @overload
     def submit(self, workflow: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> AsyncFuture[T]: ...
@@ -217,8 +214,8 @@ class AsyncClient:
 
     async def _submit_workflow(
         self, workflow: str | Path | Workflow, *arguments: Any, **keywords: Any
-    ) -> "AsyncRunHandle":
-        submitted = await self._perform(partial(self._opened.submit, workflow, *arguments, **keywords))
+    ) -> AsyncRunHandle:
+        submitted = await self.perform(partial(self._opened.submit, workflow, *arguments, **keywords))
         return AsyncRunHandle(self, submitted)
 
     async def map(self, function: Callable[..., T], /, *iterables: Iterable[Any]) -> list[AsyncFuture[T]]:
@@ -267,23 +264,23 @@ class AsyncClient:
 
     # --- runs and nodes ---
 
-    async def run(self, reference: str = LAST) -> "AsyncRunHandle":
+    async def run(self, reference: str = LAST) -> AsyncRunHandle:
         """The run that is meant; as `Client.run`."""
-        return AsyncRunHandle(self, await self._perform(partial(self._opened.run, reference)))
+        return AsyncRunHandle(self, await self.perform(partial(self._opened.run, reference)))
 
     async def runs(
         self, *, is_open: bool | None = None, workflow: str | None = None, limit: int | None = None
     ) -> list[RunRecord]:
         """Workflow runs, newest first; as `Client.runs`."""
-        return await self._perform(partial(self._opened.runs, is_open=is_open, workflow=workflow, limit=limit))
+        return await self.perform(partial(self._opened.runs, is_open=is_open, workflow=workflow, limit=limit))
 
     async def nodes(self) -> list[NodeReport]:
         """The nodes of the mesh and what each is doing now."""
-        return await self._perform(self._opened.nodes)
+        return await self.perform(self._opened.nodes)
 
     async def stop_node(self, reference: str) -> bool:
         """Drain a node; as `Client.stop_node`."""
-        return await self._perform(partial(self._opened.stop_node, reference))
+        return await self.perform(partial(self._opened.stop_node, reference))
 
     async def events(self) -> AsyncIterator[JobEvent]:
         """What happens to all runs from now on, without end."""
@@ -294,7 +291,7 @@ class AsyncClient:
 
     async def listen(self, start: Callable[[Mesh], Listening]) -> AsyncGenerator[News, None]:
         """What those tell who are started on a connection, and in a thread, of their own; to be closed."""
-        mesh = await self._perform(self._opened.mesh.another)
+        mesh = await self.perform(self._opened.mesh.another)
         loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1, "meshflow-follow")
         try:
@@ -312,92 +309,7 @@ class AsyncClient:
             raise RuntimeError("this client is not open: use it in `async with`, or await it")
         return self._client
 
-    async def _perform(self, act: Callable[[], T]) -> T:
+    async def perform(self, act: Callable[[], T]) -> T:
+        """What a function returns that uses the connection, called in the thread to which that belongs."""
         assert self._thread is not None
         return await asyncio.get_running_loop().run_in_executor(self._thread, act)
-
-
-class AsyncRunHandle:
-    """One workflow run; see `RunHandle`."""
-
-    def __init__(self, client: AsyncClient, handle: RunHandle) -> None:
-        self._client = client
-        self._handle = handle
-
-    @property
-    def id(self) -> RunId:
-        """The run id: 24 hex digits."""
-        return self._handle.id
-
-    @property
-    def name(self) -> str:
-        """The name of the workflow."""
-        return self._handle.name
-
-    async def record(self) -> RunRecord:
-        """What the store says of the run now; it may lag a moment behind the run."""
-        return await self._client._perform(lambda: self._handle.record)
-
-    async def state(self) -> State:
-        """The state of the run now."""
-        return (await self.record()).state
-
-    async def view(self) -> RunView:
-        """The run as its logs have it now, with its dag runs and tasks."""
-        return await self._client._perform(self._handle.view)
-
-    async def wait(self, timeout_s: float | None = None) -> State:
-        """Wait for the end of the run; its final state. None: for as long as it takes.
-
-        Raises:
-            WaitTimeout: the time is over; the run goes on.
-        """
-        waiter = Waiter(self.id)
-        try:
-            async with asyncio.timeout(timeout_s):
-                listened = self._client.listen(lambda mesh: Listening(mesh, self.id, [waiter], with_tasks=False))
-                async with aclosing(listened) as told:
-                    async for _ in told:
-                        pass
-        except TimeoutError:
-            raise WaitTimeout(f"run {self.id} did not end within {timeout_s:g} s; it goes on") from None
-        return waiter.record.state
-
-    async def result(self, task: str, dag: str | None = None) -> MultiTaskData:
-        """What a task that has ended has handed on; as `RunHandle.result`."""
-        return await self._client._perform(partial(self._handle.result, task, dag))
-
-    async def events(self, *, follow: bool = True) -> AsyncIterator[JobEvent]:
-        """What happened to the run and its jobs, from the beginning. With `follow`, until the run ends."""
-        if not follow:
-            for event in await self._client._perform(lambda: list(self._handle.events(follow=False))):
-                yield event
-            return
-        async with aclosing(self._followed(with_output=False)) as told:
-            async for news in told:
-                if isinstance(news, JobEvent):
-                    yield news
-
-    async def logs(
-        self, *, follow: bool = False, task: str | None = None, attempt: int | None = None
-    ) -> AsyncIterator[Line]:
-        """What the tasks printed, line by line. With `follow`, until the run ends."""
-        if not follow:
-            for line in await self._client._perform(lambda: list(self._handle.logs(task=task, attempt=attempt))):
-                yield line
-            return
-        async with aclosing(self._followed(with_output=True)) as told:
-            async for news in told:
-                if isinstance(news, Line) and task in (None, news.task) and attempt in (None, news.attempt):
-                    yield news
-
-    def _followed(self, *, with_output: bool) -> AsyncGenerator[News, None]:
-        return self._client.listen(lambda mesh: self._handle.follow(with_output=with_output, mesh=mesh))
-
-    async def stop(self, reason: str = "") -> bool:
-        """End the run gently; as `RunHandle.stop`."""
-        return await self._client._perform(partial(self._handle.stop, reason))
-
-    async def cancel(self, reason: str = "") -> bool:
-        """End the run at once; as `RunHandle.cancel`."""
-        return await self._client._perform(partial(self._handle.cancel, reason))

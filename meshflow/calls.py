@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from meshflow.call_maker import CallMaker
 from meshflow.core.calling import Call, Function
-from meshflow.mesh import CallMaker
 from meshflow.models.calls import dump_arguments, dump_function
 
 P = ParamSpec("P")
@@ -95,8 +95,8 @@ class Calls:
     def map(
         self, options: CallOptions, function: Callable[..., T], rows: Iterable[tuple[Any, ...]]
     ) -> list[CallFuture[T]]:
-        """A call for each row of arguments. Raises as `submit`, or whatever `rows` raise; then the calls that were handed
-        over before are cancelled."""
+        """A call for each row of arguments. Raises as `submit`, or whatever `rows` raise; then the calls that were
+        handed over before are cancelled."""
         what, code = _described(options, function)
         maker = self.start()
         made: list[CallFuture[T]] = []

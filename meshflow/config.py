@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from meshflow.aliases import check_size
 from meshflow.errors import ConfigFieldError, ConfigLoadError
 from meshflow.redaction import redact
 from meshflow.settings import LEGACY_SECTIONS, SECTIONS, Given, Key, Settings, StoreSettings, build, expand_env_var
@@ -333,6 +334,8 @@ def _read_file(path: Path) -> Iterator[tuple[Key, Given]]:
         node = loader.get_single_node()
         lines: dict[Key, int] = {}
         _note_lines(node, (), lines, path)
+        if node is not None:
+            check_size(node)
         content = loader.construct_document(node) if node is not None else {}
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark

@@ -19,13 +19,15 @@ from collections.abc import Callable
 from typing import Any
 
 import dask.config
+from dask._task_spec import convert_legacy_graph, fuse_linear_task_spec
+from dask.core import flatten
 from dask.local import get_async, get_sync
-from dask.optimization import cull, fuse
-from dask.utils import ensure_dict
+from dask.optimization import cull
+from dask.utils import ensure_dict, key_split
 
 from meshflow.calls import CallFuture
 from meshflow.client import Client
-from meshflow.shared_client import is_task_process, shared_client, slot_count
+from meshflow.shared_client import Kind, is_task_process, shared_client, slot_count
 
 _OUT_PER_SLOT = 4
 """Tasks that are out at a time, for each slot. More hides more of what a journey takes, and lets short ones travel
@@ -63,8 +65,8 @@ def get(
     calling = client.options(queue=queue)
     out: set[CallFuture[Any]] = set()
 
-    def submit(function: Callable[..., Any], *arguments: Any) -> CallFuture[Any]:
-        future = calling.submit(function, *arguments)
+    def submit(function: Callable[..., Any], tasks: list[tuple[Any, ...]]) -> CallFuture[Any]:
+        future = calling.submit(Kind(function, key_split(tasks[0][0])), tasks)
         out.add(future)
         future.add_done_callback(out.discard)  # It holds its result.
         return future
@@ -78,8 +80,9 @@ def get(
 def _optimized(dsk: Any, keys: Any) -> dict[Any, Any]:
     """What is needed of the graph, with tasks that only wait for one another made one."""
     graph = ensure_dict(dsk.__dask_graph__() if hasattr(dsk, "__dask_graph__") else dsk)
-    needed, dependencies = cull(graph, keys)
-    fused: dict[Any, Any] = fuse(needed, keys, dependencies)[0]
+    needed, _ = cull(convert_legacy_graph(graph), keys)
+    # A value that one task hands to one other need not travel. Arrays and bags see to that, delayed calls do not.
+    fused: dict[Any, Any] = fuse_linear_task_spec(needed, set(flatten([keys])))
     return fused
 
 

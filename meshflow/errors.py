@@ -43,6 +43,11 @@ class StoreError(MeshflowError):
     """The store said no."""
 
 
+class StoreRefusal(StoreError):
+    """The store said no to this request, and always will: it cannot hold what it is to keep, or what it is to read is
+    damaged. Other requests may well be performed."""
+
+
 # --- control: what a task raises to end early ---
 
 

@@ -3,8 +3,8 @@
     with meshflow.Executor() as executor:
         print(list(executor.map(math.factorial, range(10))))
 
-It promises what CPython's `ProcessPoolExecutor` does, and is tested with CPython's own tests. It differs where a mesh can
-do better:
+It promises what CPython's `ProcessPoolExecutor` does, and is tested with CPython's own tests. It differs where a mesh
+can do better:
 
 1. More can be sent: lambdas, closures, functions of a script or a notebook.
 2. A call that ends its process fails by itself, with a `BrokenProcessPool`. The executor is not broken: other calls go
@@ -29,13 +29,14 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from meshflow.call_maker import CallMaker
 from meshflow.calls import CallFuture, CallOptions, Calls
 from meshflow.client import Client
 from meshflow.config import Config
 from meshflow.core.calling import Call
 from meshflow.errors import PickleFailed
 from meshflow.local_mesh import local
-from meshflow.mesh import CallMaker, NoMesh
+from meshflow.mesh import NoMesh
 from meshflow.models.initializer import Initialized, InitializerFailed, dump_initargs
 from meshflow.runtime.caller_thread import CallFailed
 
@@ -66,8 +67,9 @@ class Executor(futures.Executor):
         timeout_s: float | None = None,
         at_most_once: bool = False,
     ) -> None:
-        """The mesh is that of `client`; else of the node at `connect` (`host:port`); else the one that the configuration
-        names or that runs on this host. If there is none at all, a local one is started, which ends with the executor.
+        """The mesh is that of `client`; else of the node at `connect` (`host:port`); else the one that the
+        configuration names or that runs on this host. If there is none at all, a local one is started, which ends with
+        the executor.
 
         `max_workers` bounds how many calls are handed to the mesh at a time, and how many slots a local mesh has. None:
         as many as the mesh takes, or a slot for each core. Of a large mesh, leave it out: short calls travel together
@@ -244,7 +246,7 @@ class _Pool:
         self._maker.end(list(left))
 
     def shut_down(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
-        """As `Executor.shutdown`. Without `wait`, a thread that the end of the program waits for closes what is open."""
+        """As `Executor.shutdown`. Without `wait`, a thread closes what is open, and the program does not end before."""
         with self._lock:
             self._is_shut = True
             calls = self._pending if self._bound is None else [call for call, _ in self._waiting]

@@ -23,11 +23,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from joblib.parallel import AutoBatchingMixin, ParallelBackendBase, register_parallel_backend
+from joblib.parallel import AutoBatchingMixin, BatchedCalls, ParallelBackendBase, register_parallel_backend
 
 from meshflow.calls import CallFuture, CallOptions
 from meshflow.client import Client
-from meshflow.shared_client import is_task_process, shared_client, slot_count
+from meshflow.shared_client import Kind, is_task_process, shared_client, slot_count
 
 NAME = "meshflow"
 """What joblib calls this."""
@@ -79,7 +79,7 @@ class MeshflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         slots = slot_count(self._connected(), self._options.queue)
         return max(_MIN_JOBS, slots + 1 + (-1 if n_jobs is None else n_jobs))
 
-    def submit(self, func: Callable[[], Any], callback: Callback | None = None) -> Future[Any]:
+    def submit(self, func: BatchedCalls, callback: Callback | None = None) -> Future[Any]:
         """Hand over a batch; `callback` is called with its future when it has ended."""
         try:
             future = self._hand_over(func)
@@ -108,8 +108,10 @@ class MeshflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
             self._client = shared_client(self._connect)
         return self._client
 
-    def _hand_over(self, batch: Callable[[], Any]) -> Future[Any]:
-        future = self._connected().options(**asdict(self._options)).submit(make_batch, batch)
+    def _hand_over(self, batch: BatchedCalls) -> Future[Any]:
+        function = batch.items[0][0]
+        kind = Kind(make_batch, getattr(function, "__name__", type(function).__name__))
+        future = self._connected().options(**asdict(self._options)).submit(kind, batch)
         self._out.add(future)
         future.add_done_callback(self._out.discard)
         return future
@@ -119,7 +121,7 @@ class MeshflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
             self._callbacks.submit(callback, future)
 
 
-def make_batch(batch: Callable[[], Any]) -> Any:
+def make_batch(batch: BatchedCalls) -> Any:
     """Make the calls of a batch: what the mesh is asked to call."""
     return batch()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from meshflow.core.calling import Call
+from meshflow.call_maker import CallMaker
 from meshflow.core.member import Member, Status
 from meshflow.core.messages import (
     AskStatus,
@@ -70,19 +70,6 @@ class Link(Protocol):
 
 Dial = Callable[[str], Link]
 """Opens a link to an address, without making contact yet."""
-
-
-class CallMaker(Protocol):
-    """Makes calls in a thread of its own; `runtime.caller_thread.CallerThread` is one."""
-
-    def make(self, calls: Sequence[Call], code: bytes) -> None:
-        """Have calls of one function made, whose pickled code is `code`; the future of each is its `mark`."""
-
-    def end(self, calls: Sequence[Call]) -> None:
-        """Cancel the futures of calls, and end the calls even if they run."""
-
-    def close(self) -> None:
-        """End all that has not ended, and let go."""
 
 
 Hire = Callable[[Sequence[Member]], CallMaker]
@@ -165,6 +152,11 @@ class Mesh:
         assert self._hire is not None, "this mesh was made without"
         self._current()
         return self._hire(self.living())
+
+    def another(self) -> "Mesh":
+        """A connection to the same mesh, for another thread."""
+        known = self._known_addresses()
+        return Mesh(self._dial, lambda: [*known, *self._addresses()], self._hire, timeout_s=self._timeout_s)
 
     def living(self) -> tuple[Member, ...]:
         """The members that are not known to be gone, as they were last heard of."""

@@ -11,6 +11,7 @@ from meshflow.core.requests import AskStop, ReadOutput
 from meshflow.follow import Follower, News
 from meshflow.following import Following, Listening
 from meshflow.ids import RunId
+from meshflow.mesh import Mesh
 from meshflow.printed import Line, Printed
 from meshflow.queue.models import JobEvent
 from meshflow.results import find_result
@@ -68,9 +69,10 @@ class RunHandle:
 
         return DataStoreDocument(self._client.ask, self.id)
 
-    def follow(self, *, with_output: bool = True) -> Following:
-        """The run as it goes on, from its beginning; for those who want to do something else meanwhile."""
-        mesh = self._client.mesh
+    def follow(self, *, with_output: bool = True, mesh: Mesh | None = None) -> Following:
+        """The run as it goes on, from its beginning; for those who want to do something else meanwhile. `mesh` is a
+        connection to use; None: that of the client."""
+        mesh = mesh or self._client.mesh
         follower = Follower(self.id, node_name=mesh.node_name, definitions=self._definitions, with_output=with_output)
         return Following(mesh, follower)
 

@@ -97,13 +97,26 @@ class RetentionSettings:
 class LimitSettings:
     """How much of something there may be before it is refused."""
 
-    max_message_bytes: int = field(default=64 * 1024 * 1024, metadata={"least": 64 * 1024 * 1024})
+    max_message_bytes: int = field(
+        default=64 * 1024 * 1024,
+        metadata={
+            "least": 64 * 1024 * 1024,
+            "why": "the code of a task (up to 32 MiB) and what it gets from others (24 MiB) travel in one message",
+        },
+    )
     """Largest message; the same on all nodes and clients. The default is what the mesh itself needs."""
     max_queued_messages: int = field(default=10_000, metadata={"least": 1_000})
     """Messages that wait for one peer; further ones are dropped."""
     max_connections: int = field(default=4096, metadata={"least": 16})
     """Connections that a node takes in at a time."""
-    max_value_bytes: int = field(default=512 * 1024 * 1024, metadata={"least": 64 * 1024, "most": 512 * 1024 * 1024})
+    max_value_bytes: int = field(
+        default=512 * 1024 * 1024,
+        metadata={
+            "least": 64 * 1024,
+            "most": 512 * 1024 * 1024,
+            "why": "up to 64 KiB travel with a task, and no store takes more than 512 MiB",
+        },
+    )
     """Largest value that a task hands on, pickled."""
     max_output_bytes: int = 10 * 1024 * 1024
     """What is kept of what one attempt prints."""
@@ -229,6 +242,8 @@ def _convert(setting: "Field[object]", key: Key, what: Given) -> object:
     least, most = setting.metadata.get("least", value), setting.metadata.get("most", value)
     if isinstance(value, int) and not least <= value <= most:
         border = f"at least {least}" if value < least else f"at most {most}"
+        if "why" in setting.metadata:
+            border += f": {setting.metadata['why']}"
         raise ConfigLoadError(f"{what.origin}: {'.'.join(key)!r} is {what.value!r}; expected {border}")
     # A URL without a scheme that has a slash or a suffix is the path of a store's file.
     is_file = setting.metadata.get("is_url") and "://" not in str(value) and ("/" in str(value) or "." in str(value))

@@ -1,7 +1,7 @@
 """The client that adapters for other libraries use, when the program gives them none: one for each mesh and process.
 
 It is made when it is first asked for and closed when the program ends. Without a mesh on this host it starts one, which
-ends with the program. How many calls a mesh makes at a time is found out here, too.
+ends with the program. What else such adapters have in common is here, too.
 """
 
 import atexit
@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 from meshflow.client import Client
 from meshflow.config import Config
@@ -22,6 +23,18 @@ _clients: dict[tuple[int, str | None], Client] = {}
 
 _TASK_PROCESS = "meshflow.runtime.child"
 """What runs in task processes, and is imported nowhere else."""
+
+
+class Kind:
+    """What is called for some kind of work: by its name the mesh learns how long that takes, and lets short calls of one
+    kind travel together. Under one name for all, long calls would now and then wait behind each other."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self._function = function
+        self.__name__ = name
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
 
 
 def is_task_process() -> bool:

@@ -345,6 +345,31 @@ def test_what_yaml_cannot_read_is_one_sentence(text: str) -> None:
         loaded(text)
 
 
+def chain(first: str, link: str) -> str:
+    """Ten values, each of which names the one before nine times."""
+    links = [link.replace("*", ",".join([f"*a{number - 1}"] * 9)) for number in range(1, 10)]
+    values = [first, *links]
+    return "extensions:\n" + "".join(f"  a{number}: &a{number} {value}\n" for number, value in enumerate(values))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (chain("[x]", "[*]"), "with all its aliases; expected 100000 at most"),
+        (chain("{k: 1}", "{<<: [*]}"), "with all its aliases; expected 100000 at most"),
+        ("extensions: &e\n  a: *e", "holds an alias of itself"),
+    ],
+)
+def test_aliases_that_mean_billions_of_values_are_refused_at_once(text: str, problem: str) -> None:
+    with pytest.raises(ConfigLoadError, match=problem):
+        loaded(text)
+
+
+def test_an_alias_of_something_sensible_is_fine() -> None:
+    config = loaded("extensions:\n  a: &a {x: 1}\n  b: *a\n  c: {<<: *a, y: 2}")
+    assert config.extensions == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

@@ -3,15 +3,18 @@
 For every run that was accepted, and every other that the store has:
 
 1. It has ended, everybody who looked says how, and they agree; it was completed with the right answer. One whose
-   `at_most_once` task was lost with its node has failed instead, and says so.
+   `at_most_once` task was lost has failed instead, and says so: the log shows that it was handed out, and a fault had
+   hit the node that had it, or one that drove its dag run, at a time at which it can have been the cause.
 2. Its log, and that of each of its dag runs, has one end and nothing after it. Epochs begin at 1 and rise by one.
 3. Each task has one recorded end, an attempt that was handed out, and which really ran.
 4. No task began before those it comes after had done their work, nor ended before those it waits for.
 5. An `at_most_once` task began at most once.
 
-And a fault that could not be shown to have been applied proves nothing, which is a finding, too.
+And a fault that could not be shown to have been applied proves nothing, which is a finding, too. Of a game that was
+broken off, what was yet to be seen is not missed.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +23,12 @@ from enum import Enum
 from meshflow.chaos.history import (
     Accepted,
     Applied,
+    BrokenOff,
     Claimed,
     Completed,
     Event,
     Found,
+    Healed,
     LoggedEnd,
     LoggedRunEnd,
     LoggedStart,
@@ -38,6 +43,9 @@ COMPLETED, FAILED = "completed", "failed"
 
 ONCE_LOST = "it may run at most once"
 """What a run says that failed because such a task was lost."""
+
+_AFTERMATH_S = 10.0
+"""How long after its end a fault may still cost an attempt: nodes find each other dead, and alive again."""
 
 
 class Finding(Enum):
@@ -64,12 +72,27 @@ class Problem:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    """A fault, and when it was there."""
+
+    nodes: tuple[str, ...]
+    began_at: float
+    ended_at: float
+
+
 @dataclass(slots=True)
 class _Run:
     """What the history has on one workflow run and its dag runs."""
 
     id: str
     submitted: Submitted
+    accepted_at: float
+    """Infinite: the client was never told."""
+    is_awaited: bool
+    """Whether the game had its time to see how it ended."""
+    is_read: bool
+    """Whether it had its time to read its logs."""
     observed: list[Observed] = field(default_factory=list)
     started: dict[str, list[Started]] = field(default_factory=lambda: defaultdict(list))
     completed: dict[str, list[Completed]] = field(default_factory=lambda: defaultdict(list))
@@ -88,11 +111,12 @@ class _Run:
 
 def check(history: Sequence[Event]) -> list[Problem]:
     """All promises that this history shows to be broken, in the order of its runs."""
+    hits = _hits(history)
     problems = [
         Problem(finding, run.submitted.round, run.id, text)
         for run in _runs(history)
         for finding, text in (
-            *_check_end(run),
+            *_check_end(run, hits),
             *_check_logs(run),
             *_check_tasks(run),
             *_check_order(run),
@@ -104,10 +128,16 @@ def check(history: Sequence[Event]) -> list[Problem]:
 
 def _runs(history: Iterable[Event]) -> list[_Run]:
     submitted = {event.mark: event for event in history if isinstance(event, Submitted)}
+    accepted_at = {event.run: event.at for event in history if isinstance(event, Accepted)}
+    ends = [event for event in history if isinstance(event, BrokenOff)]
     runs: dict[str, _Run] = {}
     for event in history:
         if isinstance(event, Accepted | Found) and event.run not in runs:
-            runs[event.run] = _Run(event.run, submitted[event.mark])
+            told = submitted[event.mark]
+            is_awaited = all(told.round != end.round for end in ends)
+            is_read = is_awaited and all(event.run not in end.unread for end in ends)
+            at = accepted_at.get(event.run, math.inf)
+            runs[event.run] = _Run(event.run, told, at, is_awaited, is_read)
     for event in history:
         match event:
             case Observed() if event.run in runs:
@@ -126,9 +156,16 @@ def _runs(history: Iterable[Event]) -> list[_Run]:
 Judged = tuple[Finding, str]
 
 
-def _check_end(run: _Run) -> Iterable[Judged]:
+def _hits(history: Iterable[Event]) -> list[_Hit]:
+    healed_at = {event.round: event.at for event in history if isinstance(event, Healed)}
+    applied = [event for event in history if isinstance(event, Applied)]
+    return [_Hit(event.nodes, event.at, healed_at.get(event.round, math.inf)) for event in applied]
+
+
+def _check_end(run: _Run, hits: Sequence[_Hit]) -> Iterable[Judged]:
     if not run.observed:
-        yield Finding.LOST, "it was accepted, and nobody has seen it since"
+        if run.is_awaited:
+            yield Finding.LOST, "it was accepted, and nobody has seen it since"
         return
     last = run.observed[-1]
     if not last.is_final:
@@ -137,14 +174,41 @@ def _check_end(run: _Run) -> Iterable[Judged]:
     finals = dict.fromkeys((each.state, each.answer) for each in run.observed if each.is_final)
     if len(finals) > 1:
         yield Finding.DOUBLED, f"it was seen to end in several ways: {list(finals)}"
-    excuse = bool(run.plan.once) and last.state == FAILED and ONCE_LOST in last.reason
-    if last.state != COMPLETED and not excuse:
+    if run.plan.once and last.state == FAILED and ONCE_LOST in last.reason:
+        if run.is_read and (doubt := _doubt_of_loss(run, hits)):
+            yield Finding.LOST, f"it is {FAILED}: {last.reason}; but {doubt}"
+    elif last.state != COMPLETED:
         yield Finding.LOST, f"it is {last.state}: {last.reason or 'without a reason'}"
     if last.state == COMPLETED and last.answer != run.plan.answer:
         yield Finding.LOST, f"its answer is {last.answer!r:.200}, not {run.plan.answer!r:.200}"
 
 
+def _doubt_of_loss(run: _Run, hits: Iterable[_Hit]) -> str:
+    """Why no fault can have cost this run its `at_most_once` task; empty: one can."""
+    failed = [
+        (log, entry)
+        for log in run.logs.values()
+        for entry in log
+        if isinstance(entry, LoggedEnd) and entry.task in run.plan.once and entry.state == FAILED
+    ]
+    if not failed:
+        return "no such task has failed"
+    log, end = failed[0]
+    handed = [(entry.task, entry.attempt) for entry in log if isinstance(entry, LoggedStart)]
+    if (end.task, end.attempt) not in handed:
+        return f"attempt {end.attempt} of {end.task} was never handed out"
+    nodes = dict.fromkeys([end.node, *(entry.node for entry in log if isinstance(entry, Claimed))])
+    began_at = min((note.at for note in run.started[end.task]), default=-math.inf)
+    ended_at = run.accepted_at + run.observed[-1].delay_s
+    for hit in hits:
+        if hit.began_at <= ended_at and began_at <= hit.ended_at + _AFTERMATH_S and nodes.keys() & set(hit.nodes):
+            return ""
+    return f"no fault had hit {' or '.join(nodes)} at the time"
+
+
 def _check_logs(run: _Run) -> Iterable[Judged]:
+    if not run.is_read and not run.logs:
+        return
     for name, log in {run.id: [], **run.logs}.items():
         epochs = [entry.epoch for entry in log if isinstance(entry, Claimed)]
         if epochs != list(range(1, len(epochs) + 1)) or not epochs:
@@ -178,7 +242,7 @@ def _check_tasks(run: _Run) -> Iterable[Judged]:
             yield Finding.ORDER, f"attempt {entry.attempt} of {entry.task} was never handed out, and has a result"
         if not run.completed[entry.task]:
             yield Finding.ORDER, f"{entry.task} has a recorded result, and never did its work"
-    if run.is_completed:
+    if run.is_completed and (run.is_read or run.logs):
         completed = {entry.task for entry in ends if entry.is_last and entry.state == COMPLETED}
         missing = [task for task in run.plan.after if task not in completed]
         more = [task for task in completed if task not in run.plan.after]
@@ -211,6 +275,7 @@ def _check_once(run: _Run) -> Iterable[Judged]:
 
 def _check_faults(history: Iterable[Event]) -> Iterable[Problem]:
     proofs: dict[int, list[Proved]] = defaultdict(list)
+    unplayed = [event.round for event in history if isinstance(event, BrokenOff)]
     for event in history:
         if isinstance(event, Proved):
             proofs[event.round].append(event)
@@ -218,6 +283,6 @@ def _check_faults(history: Iterable[Event]) -> Iterable[Problem]:
         if isinstance(event, Applied):
             found = proofs[event.round]
             failed = [proof.text for proof in found if not proof.is_applied]
-            if failed or not found:
+            if failed or not (found or event.round in unplayed):
                 text = "; ".join(failed) or "nothing shows that it was applied"
                 yield Problem(Finding.UNPROVED, event.round, "", f"{event.fault} of {event.victim}: {text}")

@@ -1,6 +1,5 @@
 """Gathers what a history needs and nobody wrote down at once: the logs of runs, how runs are seen, the tasks' notes."""
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,22 +15,31 @@ from meshflow.chaos.history import (
     Observed,
     Started,
 )
-from meshflow.chaos.steps import NOTES
+from meshflow.chaos.steps import read_notes
 from meshflow.core import records
 from meshflow.core.graph import DagDefinition
-from meshflow.core.requests import GetBlob, GetField, ListRuns, LoadRun, ReadLog
-from meshflow.ids import RunId, dag_run_id
+from meshflow.core.requests import GetBlob, GetField, ListNodes, ListRuns, LoadRun, ReadLog
+from meshflow.ids import NodeId, RunId, dag_run_id
 from meshflow.store.base import Store
 
 
-def logs_of(store: Store, run: RunId) -> Iterator[Event]:
+def logs_of(store: Store, run: RunId) -> list[Event]:
     """What the log of a workflow run, and those of its dag runs, say."""
     batches = _batches(store, run)
-    yield from _plain(run, batches)
+    names = names_of_nodes(store)
+    found = list(_plain(run, batches, names))
     for batch in batches:
         for entry in batch.entries:
             if isinstance(entry, records.DagStarted):
-                yield from _dag(store, run, entry)
+                found += _dag(store, run, entry, names)
+    return found
+
+
+def names_of_nodes(store: Store) -> dict[NodeId, str]:
+    """`{node: name}` of all that have ever been in the mesh. A node that was started again is another."""
+    (nodes,) = store.perform([ListNodes()])
+    assert isinstance(nodes, tuple)
+    return {node.node: node.name for node in nodes}
 
 
 def _batches(store: Store, run: RunId) -> list[records.Batch]:
@@ -44,16 +52,16 @@ def _batches(store: Store, run: RunId) -> list[records.Batch]:
         found += part
 
 
-def _plain(run: RunId, batches: list[records.Batch]) -> Iterator[Event]:
+def _plain(run: RunId, batches: list[records.Batch], names: dict[NodeId, str]) -> Iterator[Event]:
     for batch in batches:
         for entry in batch.entries:
             if isinstance(entry, records.Claimed):
-                yield Claimed(run, batch.seq, entry.epoch, entry.node)
+                yield Claimed(run, batch.seq, entry.epoch, names.get(entry.node, entry.node))
             elif isinstance(entry, records.RunEnded):
                 yield LoggedRunEnd(run, batch.seq, entry.state.value)
 
 
-def _dag(store: Store, workflow: RunId, started: records.DagStarted) -> Iterator[Event]:
+def _dag(store: Store, workflow: RunId, started: records.DagStarted, names: dict[NodeId, str]) -> Iterator[Event]:
     run = dag_run_id(workflow, started.name)
     (blob,) = store.perform([GetBlob(workflow, f"dag/{started.dag}")])
     assert isinstance(blob, bytes)
@@ -62,13 +70,14 @@ def _dag(store: Store, workflow: RunId, started: records.DagStarted) -> Iterator
         for entry in batch.entries:
             match entry:
                 case records.Claimed():
-                    yield Claimed(run, batch.seq, entry.epoch, entry.node)
+                    yield Claimed(run, batch.seq, entry.epoch, names.get(entry.node, entry.node))
                 case records.TaskStarted():
                     name = f"{started.name}/{tasks[entry.task].name}"
                     yield LoggedStart(run, batch.seq, name, entry.attempt)
                 case records.TaskEnded():
                     name = f"{started.name}/{tasks[entry.task].name}"
-                    yield LoggedEnd(run, batch.seq, name, entry.attempt, entry.state.value, not entry.retry)
+                    state = entry.state.value
+                    yield LoggedEnd(run, batch.seq, name, entry.attempt, state, not entry.retry, entry.node)
                 case records.RunEnded():
                     yield LoggedRunEnd(run, batch.seq, entry.state.value)
 
@@ -93,9 +102,6 @@ def marks(store: Store) -> dict[int, RunId]:
 
 def notes(folder: Path) -> Iterator[Started | Completed]:
     """What the tasks have noted, in the order in which they did."""
-    path = folder / NOTES
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    for line in lines:
-        note = json.loads(line)
+    for note in read_notes(folder):
         kind = Started if note.pop("kind") == "start" else Completed
         yield kind(**note)

@@ -6,16 +6,20 @@ was refused. A fault without an effect would make every promise look kept.
 
 import errno
 import json
+import math
 import os
 import signal
+import socket
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshflow.chaos.hosts import INTERFACE, SWITCH, Host, run, state_of
+from meshflow.chaos.delay import HELD_S, Delay
+from meshflow.chaos.hosts import BRIDGE, INTERFACE, SWITCH, Host, run, state_of
 from meshflow.chaos.schedule import NETWORK, Fault
 from meshflow.errors import StoreError
 
@@ -38,6 +42,11 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         except OSError:
             pass  # a packet that is dropped on its way out is an error, and so is one that nobody waits for
 """
+
+_CLOSED_PORT = 9
+"""Of the discard service, which nobody offers."""
+
+_ANSWER_S = 10.0
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -93,6 +102,8 @@ def apply(fault: Fault, hosts: Sequence[Host], choice: int, probe: Callable[[], 
             prove, heal = _link_down(hosts[0])
         case Fault.SLOW_LINK:
             prove, heal = _narrow(hosts[0])
+        case Fault.DELAY:
+            prove, heal = _delay(hosts[0], choice)
         case Fault.OUTAGE:
             prove, heal = _outage(hosts[0], probe)
         case Fault.DISK_FULL:
@@ -212,6 +223,31 @@ def _narrow(host: Host) -> _Pair:
         return queue["overlimits"] > 0, f"packets that had to wait at {host.name}: {queue['overlimits']}"
 
     return prove, lambda: run("tc", "-n", host.name, "qdisc", "del", "dev", INTERFACE, "root")
+
+
+def _delay(host: Host, seed: int) -> _Pair:
+    before_s = round_trip_s(host)
+    delay = Delay(host.cable, BRIDGE, seed)
+
+    def prove() -> Proof:
+        now_s = round_trip_s(host)
+        text = f"from the game to {host.name} and back: {1000 * before_s:.1f} ms before, {1000 * now_s:.1f} ms now"
+        return before_s < 2 * HELD_S[0] <= now_s < math.inf, text
+
+    return prove, delay.close
+
+
+def round_trip_s(host: Host) -> float:
+    """How long it takes from the game to this host and back: until its kernel has refused a connection to a port at
+    which nobody listens. Infinite: there was no answer."""
+    began = time.monotonic()
+    try:
+        socket.create_connection((host.address.partition(":")[0], _CLOSED_PORT), timeout=_ANSWER_S).close()
+    except ConnectionRefusedError:
+        return time.monotonic() - began
+    except OSError:
+        pass
+    return math.inf
 
 
 # --- the store and the disk ---

@@ -5,24 +5,28 @@ tasks. So it is always known what a fault has hit.
 """
 
 import time
+import traceback
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from meshflow.chaos import evidence
 from meshflow.chaos.faults import Injury, apply
-from meshflow.chaos.history import Applied, Event, Found, Healed, Proved, Started, Submitted, write
+from meshflow.chaos.history import Applied, BrokenOff, Event, Found, Healed, Proved, Started, Submitted, write
 from meshflow.chaos.hosts import Host, Hosts
 from meshflow.chaos.plans import plan_of
 from meshflow.chaos.schedule import Fault, Round, Victim
+from meshflow.chaos.steps import patiently
 from meshflow.chaos.submitter import Submitter
 from meshflow.config import Config
 from meshflow.connect import open_mesh
+from meshflow.core.records import RunRecord
 from meshflow.core.requests import ListNodes, ListRuns, RemoveRun, Sweep, Swept
-from meshflow.errors import StoreUnavailable
-from meshflow.ids import RunId
-from meshflow.mesh import Mesh
+from meshflow.errors import MeshflowError, StoreUnavailable
+from meshflow.ids import NodeId, RunId
+from meshflow.mesh import Mesh, NoMesh
 from meshflow.store.sqlite import SqliteStore
 
 HISTORY = "history.jsonl"
@@ -51,15 +55,47 @@ _TIMEOUT_S = 3.0
 
 _KEPT_ROUNDS = 2
 
+_AWAY = (StoreUnavailable, NoMesh)
+"""What the mesh may say for some time after a fault."""
+
+
+def play(folder: Path, rounds: Iterable[Round], *, in_sandbox: bool, tell: Callable[[str], None]) -> list[Event]:
+    """The history of a game of these rounds, which `folder` gets, too. A game that could not go on has one as well,
+    with a `BrokenOff` in it. Each round is told of in a line."""
+    history: list[Event] = []
+    game: Game | None = None
+    number, what = 0, "begin"
+    try:
+        with (game := Game(folder, history, in_sandbox=in_sandbox)):
+            for round_ in rounds:
+                number, what = round_.number, f"play round {round_.number} to its end"
+                tell(game.play(round_))
+            number, what = number + 1, "read the logs of its last rounds"
+            game.finish()
+    except Exception as problem:
+        # Whatever it is, what was seen until now is to be judged. An error that nobody has foreseen is told in full.
+        told = str(problem) if isinstance(problem, MeshflowError) else traceback.format_exc()
+        unread = game.unread if game else ()
+        history.append(BrokenOff(time.monotonic(), number, f"the game could not {what}: {told}", unread))
+    finally:
+        history += evidence.notes(folder)
+        write(folder / HISTORY, history)
+    return history
+
 
 class Game:
-    """A mesh and what happens to it. To be used in a `with` block; `folder` gets the history and all logs."""
+    """A mesh and what happens to it. To be used in a `with` block; `folder` gets the logs of all nodes."""
 
-    def __init__(self, folder: Path, *, in_sandbox: bool) -> None:
+    def __init__(self, folder: Path, history: list[Event], *, in_sandbox: bool) -> None:
+        """Everything that happens is added to `history`.
+
+        Raises:
+            ChaosFailed: there can be no such hosts.
+        """
         self._folder = folder
         self._hosts = Hosts(folder, _HOSTS, in_sandbox=in_sandbox)
         self._addresses = [host.address for host in self._hosts.all.values()]
-        self._history: list[Event] = []
+        self._history = history
         self._mark = 0
         self._kept: deque[tuple[RunId, ...]] = deque()
         """The runs of the last rounds, whose logs are yet to be read."""
@@ -70,7 +106,6 @@ class Game:
 
     def __enter__(self) -> "Game":
         with ExitStack() as ends:
-            ends.callback(self._write)
             ends.enter_context(self._hosts)
             ends.callback(self._submitter.kill)
             self._submitter.start()
@@ -108,19 +143,21 @@ class Game:
         what = f"{round_.fault.value} of {', '.join(injury.nodes) or 'nobody'} for {round_.hold_s:.1f} s"
         return f"round {round_.number}: {what}; all had ended {waited_s:.1f} s later"
 
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Runs whose logs are yet to be read."""
+        return tuple(run for runs in self._kept for run in runs)
+
     def finish(self) -> None:
         """Read what is still to be read, after the last round."""
         while self._kept:
-            self._read_logs(self._kept.popleft())
+            self._read_logs()
 
     def _open_mesh(self) -> Mesh:
         config = Config()
         key_file = str(self._hosts.key_file)
         config.load_from_dict({"mesh": {"join": self._addresses, "key_file": key_file, "timeout_s": _TIMEOUT_S}})
         return open_mesh(config.settings, environ=self._hosts.all[_SUBMITTER].environment)
-
-    def _write(self) -> None:
-        write(self._folder / HISTORY, [*self._history, *evidence.notes(self._folder)])
 
     # --- what a round is made of ---
 
@@ -148,11 +185,8 @@ class Game:
 
     def _owners(self) -> list[str]:
         """For each run that is open, the name of the node that drives it."""
-        found, nodes = self._store.perform([ListRuns(is_open=True), ListNodes()])
-        assert isinstance(found, tuple)
-        assert isinstance(nodes, tuple)
-        names = {node.node: node.name for node in nodes}
-        return [names.get(record.owner, "") for record in found]
+        names = patiently(partial(evidence.names_of_nodes, self._store))
+        return [names.get(record.owner or NodeId(""), "") for record in patiently(self._open)]
 
     def _busy(self) -> list[str]:
         """For each task that runs, the name of its node."""
@@ -168,10 +202,9 @@ class Game:
         if round_.fault is Fault.KILL and round_.victim is Victim.SUBMITTER:
             self._submitter.kill()
             self._submitter.start()  # it waits for a node, and then takes the next submissions
+        at = time.monotonic()
         injury = apply(round_.fault, victims, round_.choice, lambda: self._store.perform([ListNodes()]))
-        self._history.append(
-            Applied(time.monotonic(), round_.number, round_.fault.value, round_.victim.value, injury.nodes)
-        )
+        self._history.append(Applied(at, round_.number, round_.fault.value, round_.victim.value, injury.nodes))
         return injury
 
     def _await_end(self) -> float:
@@ -183,34 +216,40 @@ class Game:
                 if not self._open_runs() and self._submitter.is_idle():
                     return time.monotonic() - began
             time.sleep(_POLL_S)
-        self._given_up.update(dict.fromkeys(self._open_runs()))
+        self._given_up.update(dict.fromkeys(patiently(self._open_runs)))
         return time.monotonic() - began
 
     def _open_runs(self) -> list[RunId]:
+        return [record.run for record in self._open() if record.run not in self._given_up]
+
+    def _open(self) -> tuple[RunRecord, ...]:
         (found,) = self._store.perform([ListRuns(is_open=True)])
         assert isinstance(found, tuple)
-        return [record.run for record in found if record.run not in self._given_up]
+        return found
 
     def _see(self, marks: range) -> None:
         """Look at the runs of a round from both sides. The logs are read some rounds later, so that what comes late
         is in them, too; then the run goes, with its ten megabytes."""
-        found = {mark: run for mark, run in evidence.marks(self._store).items() if mark in marks}
+        every = patiently(partial(evidence.marks, self._store))
+        found = {mark: run for mark, run in every.items() if mark in marks}
         for mark, run in found.items():
             self._history.append(Found(mark, run))
-            self._history.append(evidence.observe(self._store, run, "file"))
-            self._history.append(evidence.observe(self._mesh, run, "mesh"))
+            self._history.append(patiently(partial(evidence.observe, self._store, run, "file")))
+            self._history.append(patiently(partial(evidence.observe, self._mesh, run, "mesh"), _AWAY))
         self._kept.append(tuple(found.values()))
         if len(self._kept) > _KEPT_ROUNDS:
-            self._read_logs(self._kept.popleft())
+            self._read_logs()
 
-    def _read_logs(self, runs: Iterable[RunId]) -> None:
-        for run in runs:
-            self._history.extend(evidence.logs_of(self._store, run))
-            self._history.append(evidence.observe(self._store, run, "file"))
-            self._store.perform([RemoveRun(run)])
+    def _read_logs(self) -> None:
+        """Read those of the oldest round that is left."""
+        for run in self._kept[0]:
+            self._history += patiently(partial(evidence.logs_of, self._store, run))
+            self._history.append(patiently(partial(evidence.observe, self._store, run, "file")))
+            patiently(partial(self._store.perform, [RemoveRun(run)]))
+        self._kept.popleft()
         is_swept = False
         while not is_swept:
-            (swept,) = self._store.perform([Sweep()])
+            (swept,) = patiently(partial(self._store.perform, [Sweep()]))
             assert isinstance(swept, Swept)
             is_swept = swept.is_done
 

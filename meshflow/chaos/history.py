@@ -52,7 +52,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The log says: from here on `node` drives the run. `run` may be a dag run, here and below."""
+    """The log says: from here on the node of that name drives the run. `run` may be a dag run, here and below."""
 
     run: str
     seq: int
@@ -81,6 +81,8 @@ class LoggedEnd:
     state: str
     is_last: bool
     """Whether the task has ended with it."""
+    node: str
+    """The name of the node that had it; empty: it never had one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,18 @@ class Healed:
     round: int
 
 
+@dataclass(frozen=True, slots=True)
+class BrokenOff:
+    """The game could not go on, which says nothing about the mesh."""
+
+    at: float
+    round: int
+    """The one that was not played to its end: what the history lacks of its runs proves nothing."""
+    reason: str
+    unread: tuple[str, ...]
+    """Runs of rounds before whose logs were not read."""
+
+
 Event = (
     Submitted
     | Accepted
@@ -176,6 +190,7 @@ Event = (
     | Applied
     | Proved
     | Healed
+    | BrokenOff
 )
 
 _KINDS: dict[str, type[Event]] = {
@@ -193,6 +208,7 @@ _KINDS: dict[str, type[Event]] = {
     "fault": Applied,
     "proof": Proved,
     "heal": Healed,
+    "broken-off": BrokenOff,
 }
 _NAMES = {cls: kind for kind, cls in _KINDS.items()}
 
@@ -216,6 +232,8 @@ def from_line(line: str) -> Event:
         content["plan"] = Plan(plan["answer"], orders["after"], orders["joins"], tuple(plan["once"]))
     if kind is Applied:
         content["nodes"] = tuple(content["nodes"])
+    if kind is BrokenOff:
+        content["unread"] = tuple(content["unread"])
     event: Event = kind(**content)
     return event
 

@@ -27,7 +27,11 @@ INTERFACE = "e0"
 SWITCH = "10.213.88.254"
 """Where the game is in the network of the sandbox."""
 
-_BRIDGE = "switch"
+BRIDGE = "switch"
+"""The interface of the switch."""
+
+_BRIDGE_MAC = "02:00:00:00:00:01"
+"""Its own, so that it stays the same whatever is plugged in."""
 
 _PORT = 7411
 
@@ -63,6 +67,11 @@ class Host:
     def prefix(self) -> list[str]:
         """What goes before a command that is to run on this host."""
         return ["ip", "netns", "exec", self.name] if self.is_namespace else []
+
+    @property
+    def cable(self) -> str:
+        """The interface at the switch that leads to it."""
+        return f"to-{self.name}"
 
     @property
     def pid(self) -> int:
@@ -228,14 +237,13 @@ class Hosts:
                 host.kill()
 
     def _cable(self) -> None:
-        run("ip", "link", "add", _BRIDGE, "type", "bridge")
-        run("ip", "addr", "add", f"{SWITCH}/24", "dev", _BRIDGE)
-        run("ip", "link", "set", _BRIDGE, "up")
-        for number, host in enumerate(self.all.values()):
+        run("ip", "link", "add", BRIDGE, "address", _BRIDGE_MAC, "type", "bridge")
+        run("ip", "addr", "add", f"{SWITCH}/24", "dev", BRIDGE)
+        run("ip", "link", "set", BRIDGE, "up")
+        for host in self.all.values():
             run("ip", "netns", "add", host.name)
-            cable = f"to{number}"
-            run("ip", "link", "add", cable, "type", "veth", "peer", "name", INTERFACE, "netns", host.name)
-            run("ip", "link", "set", cable, "master", _BRIDGE, "up")
+            run("ip", "link", "add", host.cable, "type", "veth", "peer", "name", INTERFACE, "netns", host.name)
+            run("ip", "link", "set", host.cable, "master", BRIDGE, "up")
             run("ip", "-n", host.name, "addr", "add", f"{host.address.partition(':')[0]}/24", "dev", INTERFACE)
             run("ip", "-n", host.name, "link", "set", INTERFACE, "up")
             run("ip", "-n", host.name, "link", "set", "lo", "up")

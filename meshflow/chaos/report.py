@@ -5,7 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from meshflow.chaos.checker import Finding, Problem
-from meshflow.chaos.history import Accepted, Applied, Event, Observed, Refused, Submitted
+from meshflow.chaos.history import Accepted, Applied, BrokenOff, Event, Observed, Refused, Submitted
+
+_NOT_APPLIED = ("not applied", "-")
+"""The cell of what happened before the fault of a round that was broken off."""
 
 HEADS = ("FAULT", "VICTIM", "ROUNDS", "RUNS", "REFUSED", "LOST", "DOUBLED", "OTHER", "WORST DELAY")
 
@@ -31,7 +34,9 @@ class Row:
 
 def rows(history: Sequence[Event], problems: Iterable[Problem]) -> list[Row]:
     """The table, in the order in which the cells were first visited."""
-    cell_of = {event.round: (event.fault, event.victim) for event in history if isinstance(event, Applied)}
+    applied = {event.round: (event.fault, event.victim) for event in history if isinstance(event, Applied)}
+    broken_off = {event.round: _NOT_APPLIED for event in history if isinstance(event, BrokenOff)}
+    cell_of = broken_off | applied
     round_of_mark = {event.mark: event.round for event in history if isinstance(event, Submitted)}
     accepted = {event.run: event.mark for event in history if isinstance(event, Accepted)}
     refused = [event.mark for event in history if isinstance(event, Refused)]

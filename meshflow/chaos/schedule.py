@@ -37,6 +37,8 @@ class Fault(Enum):
     """The network interface of the host is down."""
     SLOW_LINK = "slow-link"
     """What the host sends passes through a narrow pipe, and waits there."""
+    DELAY = "delay"
+    """Every frame from and to the host is held for a moment."""
     OUTAGE = "store-outage"
     """The file of the store is not where it should be."""
     DISK_FULL = "disk-full"
@@ -72,13 +74,14 @@ CELLS: dict[Fault, tuple[Victim, ...]] = {
     Fault.LOSS: _ONE_NODE,
     Fault.LINK_DOWN: _ONE_NODE,
     Fault.SLOW_LINK: _ONE_NODE,
+    Fault.DELAY: _ONE_NODE,
     Fault.OUTAGE: (Victim.STORE,),
     Fault.DISK_FULL: (Victim.OWNER, Victim.WORKER, Victim.STORE),
     Fault.KILL_ALL: (Victim.ALL,),
 }
 """Which victims a fault can have."""
 
-NETWORK = (Fault.PARTITION, Fault.ONE_WAY, Fault.LOSS, Fault.LINK_DOWN, Fault.SLOW_LINK)
+NETWORK = (Fault.PARTITION, Fault.ONE_WAY, Fault.LOSS, Fault.LINK_DOWN, Fault.SLOW_LINK, Fault.DELAY)
 """Faults that need a network of the host's own."""
 
 _LEAD_S = (0.2, 2.0)

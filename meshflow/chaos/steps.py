@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from meshflow.errors import StoreUnavailable
 from meshflow.models import DataStoreDocument, MultiTaskData, TaskContext, TaskSignal
@@ -53,17 +53,17 @@ def noted(step: Step) -> Step:
     return run
 
 
-def patiently(ask: Callable[[], T]) -> T:
-    """What `ask` gives, asked again while the store is away.
+def patiently(ask: Callable[[], T], away: tuple[type[Exception], ...] = (StoreUnavailable,)) -> T:
+    """What `ask` gives, asked again while it raises one of the errors `away`: the store is not there.
 
     Raises:
-        StoreUnavailable: it is away for longer than any fault lasts.
+        StoreUnavailable, or what else is in `away`: it is away for longer than any fault lasts.
     """
     until = time.monotonic() + _PATIENCE_S
     while True:
         try:
             return ask()
-        except StoreUnavailable:
+        except away:
             if time.monotonic() > until:
                 raise
             time.sleep(_PAUSE_S)
@@ -91,10 +91,15 @@ def append(path: Path, line: str) -> None:
 
 def starts(context: TaskContext) -> int:
     """How often this task has been started so far, this time included."""
-    lines = (folder() / NOTES).read_text("utf-8").splitlines()
-    notes = [json.loads(line) for line in lines]
-    task = _task(context)
-    return sum(note["kind"] == "start" and (note["run"], note["task"]) == (context.workflow_id, task) for note in notes)
+    this = ("start", context.workflow_id, _task(context))
+    return sum((note["kind"], note["run"], note["task"]) == this for note in read_notes(folder()))
+
+
+def read_notes(where: Path) -> list[dict[str, Any]]:
+    """All notes so far in that folder. One that is being written may be there in part, and is left out."""
+    path = where / NOTES
+    text = path.read_text("utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]
 
 
 def _note(kind: str, execution: str, context: TaskContext) -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from meshflow.chaos.history import Accepted, Event, Refused
-from meshflow.chaos.hosts import Host
+from meshflow.chaos.hosts import ChaosFailed, Host
 from meshflow.client import Client
 from meshflow.errors import MeshflowError
 
@@ -53,7 +53,11 @@ class Submitter:
         self._reader.start()
 
     def submit(self, mark: int, kind: str, seed: int) -> None:
-        """Have a run submitted; does not wait for it."""
+        """Have a run submitted; does not wait for it.
+
+        Raises:
+            ChaosFailed: the process has ended by itself.
+        """
         assert self._process is not None
         assert self._process.stdin is not None
         with self._lock:
@@ -62,7 +66,7 @@ class Submitter:
             self._process.stdin.write(json.dumps({"mark": mark, "kind": kind, "seed": seed}) + "\n")
             self._process.stdin.flush()
         except OSError as problem:
-            self._end(Refused(time.monotonic(), mark, f"the client is dead: {problem.strerror}"))
+            raise ChaosFailed(f"the client that submits has ended by itself; see {self._log}") from problem
 
     def is_idle(self) -> bool:
         """Whether it is known of every submission what came of it."""

@@ -1,9 +1,12 @@
 """`meshflow chaos`: faults from a seed against a mesh of its own, and what came of them."""
 
+import math
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,6 @@ import click
 
 from meshflow.chaos.schedule import Fault, Victim, cells
 from meshflow.chaos.schedule import rounds as drawn
-from meshflow.errors import MeshflowError
 
 from .base import command, hint, output_option
 from .exit_codes import ExitCode
@@ -48,10 +50,11 @@ def chaos(
     """Start a mesh of six nodes, break it again and again, and check that nothing was lost or done twice.
 
     As root each node gets a host of its own, made of namespaces; else all share the loopback interface, and faults of
-    the network are left out. Your own mesh is not touched. Exit code 1: a promise was broken.
+    the network are left out. Your own mesh is not touched. Exit code 3: a promise was broken; 1: the game failed.
     """
     from meshflow.chaos import sandbox
     from meshflow.chaos.faults import impossible
+    from meshflow.chaos.game import HISTORY
 
     reason = "asked for with --here" if here else sandbox.why_not()
     skipped = impossible(in_sandbox=not reason)
@@ -68,14 +71,12 @@ def chaos(
     folder.mkdir(parents=True, exist_ok=True)
 
     def work() -> int:
-        try:
-            return _play(folder, seed, chosen, rounds, minutes, output, is_sandbox=not reason)
-        except MeshflowError as problem:
-            hint(f"the game could not go on: {problem}")
-            return ExitCode.FAILURE
+        return _play(folder, seed, chosen, rounds, minutes, output, is_sandbox=not reason)
 
     code = sandbox.run_here(work) if reason else sandbox.run_inside(work)
-    if keep or code == ExitCode.FAILURE:
+    if code and not (folder / HISTORY).exists():
+        hint(f"the game ended without a history, with exit code {code}")
+    if keep or code not in (ExitCode.OK, ExitCode.INTERRUPTED):
         hint(f"history and logs: {folder}")
     else:
         shutil.rmtree(folder, ignore_errors=True)
@@ -93,30 +94,37 @@ def _play(
     is_sandbox: bool,
 ) -> int:
     from meshflow.chaos.checker import check
-    from meshflow.chaos.game import HISTORY, Game
-    from meshflow.chaos.history import read
+    from meshflow.chaos.game import play
+    from meshflow.chaos.history import BrokenOff
     from meshflow.chaos.report import HEADS, cells_of, rows
 
-    until = None if minutes is None else time.monotonic() + 60 * minutes
+    until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     count = rounds if rounds is not None else len(chosen) if minutes is None else None
-    with Game(folder, in_sandbox=is_sandbox) as game:
-        for round_ in drawn(seed, chosen):
-            if (count is not None and round_.number > count) or (until is not None and time.monotonic() > until):
-                break
-            hint(game.play(round_))
-        game.finish()
-    history = read(folder / HISTORY)
+    some = takewhile(lambda _: time.monotonic() <= until, islice(drawn(seed, chosen), count))
+    history = play(folder, some, in_sandbox=is_sandbox, tell=hint)
     problems = check(history)
     found = rows(history, problems)
+    broken_off = "".join(event.reason for event in history if isinstance(event, BrokenOff))
     if output == "json":
         items = [document("cell", None, **asdict(row)) for row in found]
         listed = [asdict(problem) | {"finding": problem.finding.value} for problem in problems]
-        print_json(listing("chaos", items, seed=seed, is_sandbox=is_sandbox, problems=listed))
+        print_json(listing("chaos", items, seed=seed, is_sandbox=is_sandbox, problems=listed, broken_off=broken_off))
     else:
         table(HEADS, [cells_of(row) for row in found])
     for problem in problems:
         hint(_sentence(problem))
-    return ExitCode.FAILURE if problems else ExitCode.OK
+    if broken_off:
+        hint(broken_off)
+    return exit_code_of(problems, is_broken_off=bool(broken_off))
+
+
+def exit_code_of(problems: "Sequence[Problem]", *, is_broken_off: bool) -> ExitCode:
+    """What a game exits with. A game that failed, in whatever way, must not be taken for a mesh that did."""
+    from meshflow.chaos.checker import Finding
+
+    if any(problem.finding is not Finding.UNPROVED for problem in problems):
+        return ExitCode.RUN_FAILED
+    return ExitCode.FAILURE if problems or is_broken_off else ExitCode.OK
 
 
 def _sentence(problem: "Problem") -> str:

@@ -25,7 +25,7 @@ MEANINGS = {
     ExitCode.OK: "done; an empty list is also done; a run that was waited for completed",
     ExitCode.FAILURE: "any other error",
     ExitCode.USAGE: "bad option or argument, or a mistake in the configuration",
-    ExitCode.RUN_FAILED: "a run that was waited for failed or was aborted",
+    ExitCode.RUN_FAILED: "a run that was waited for failed or was aborted; `chaos`: a promise was broken",
     ExitCode.NOT_FOUND: "no such run, workflow or node",
     ExitCode.NO_MESH: "no node answered",
     ExitCode.TIMEOUT: "waiting ran out; the run goes on",

@@ -119,8 +119,9 @@ class Membership:
         return self.tick(now)
 
     def contact(self, addresses: Iterable[str]) -> list[Effect]:
-        """Make contact, once, with the nodes at those addresses that no living member has."""
-        known = {member.address: None for member in self.alive()}
+        """Make contact, once, with the nodes at those addresses that are unknown here. The dead of late are known, and
+        contacted one by one (`_revive`)."""
+        known = {member.address: None for member in self.members.values()}
         strange = [address for address in dict.fromkeys(addresses) if address not in known]
         return [] if self._has_left else [SendTo(address, self._opening()) for address in strange]
 

@@ -106,6 +106,8 @@ class Node:
         self._version = version
         self._started_at = now
         self._worker = Worker(settings.worker, self._asks, spool)
+        self.kept = self._worker.kept
+        """The results that wait here; large values that wait for the store count with them."""
         self._runs = OwnedRuns(me.id, self._asks, definitions, settings.claims, settings.owner, settings.dispatch, now)
         self._callers = Callers()
         self._watchers = Watchers()

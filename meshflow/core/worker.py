@@ -68,7 +68,8 @@ class Worker:
         """When jobs that were started ahead have waited for too long."""
         self._calls = Calls()
         self._outboxes: dict[RunId, Outbox] = {}
-        self._kept = Kept(spool, settings.max_kept_bytes)
+        self.kept = Kept(spool, settings.max_kept_bytes)
+        """The reports that wait, and what shares the bound on their memory."""
         self._next_report = 1
         self._ended: dict[Attempt, None] = {}
         """Attempts that ran here of late or were given back, so that a double of their job that comes late is known."""
@@ -261,7 +262,7 @@ class Worker:
         outbox = self._outboxes.get(run)
         if outbox is None:
             epoch = self._epochs.get(run, 0)
-            outbox = self._outboxes[run] = Outbox(run, owner, epoch, self._next_report, kept=self._kept)
+            outbox = self._outboxes[run] = Outbox(run, owner, epoch, self._next_report, kept=self.kept)
         outbox.add(report)
         # A run's next outbox goes on above this one, so that a number never names two reports.
         self._next_report = max(self._next_report, outbox.next)

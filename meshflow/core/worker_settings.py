@@ -34,4 +34,5 @@ class WorkerSettings:
     max_code_bytes: int = 64 * 1024 * 1024
     """Pickled code kept for reuse."""
     max_kept_bytes: int = 64 * 1024 * 1024
-    """Results and output that wait in memory for an owner's log; what is beyond waits on the disk of the node."""
+    """Results and output that wait in memory for an owner's log, or for the store; what is beyond waits on the disk of
+    the node."""

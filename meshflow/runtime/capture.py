@@ -113,7 +113,8 @@ class Capture:
         self._left_bytes -= len(data)
         kept = data
         if self._left_bytes < 0:
-            kept = data[: self._left_bytes] + f"\noutput cut: more than {self._max_bytes} bytes\n".encode()
+            cut = f"\noutput cut: more than {self._max_bytes} bytes (limits.max_output_bytes)\n"
+            kept = data[: self._left_bytes] + cut.encode()
         stream.data += kept
         if self._left_bytes < 0 or len(stream.data) >= CHUNK_BYTES:
             self._flush()

@@ -15,7 +15,6 @@ All calls and callbacks belong to the thread of the event loop.
 """
 
 import asyncio
-import errno
 import math
 import time
 from collections import deque
@@ -27,10 +26,10 @@ from meshflow.core.messages import Attempt, Finished, Job, StoreAnswers
 from meshflow.core.records import State, Value
 from meshflow.core.requests import Answer, ExtendField, GetField, Request, SetFields, WriteOutput
 from meshflow.errors import PeerError, UsageError
-from meshflow.runtime.event_log import log_problem
 from meshflow.runtime.fleet import ExecutorSettings, Fleet
 from meshflow.runtime.pipes import Frame, Signalled, StoreAsked, TaskEnded
 from meshflow.runtime.task_process import Assigned, TaskProcess
+from meshflow.runtime.want import Want
 
 _HANG_UP_S = 1.0
 """Between the end of a connection and that of its process, which normally follows at once."""
@@ -41,11 +40,6 @@ to answer."""
 
 _MAX_DEATHS = 3
 """A job fails when so many processes died that had it as their next one and had not begun it."""
-
-_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
-"""Errors for want of descriptors, memory or processes: of this moment and this host, and no fault of the task."""
-
-_SCARCE_PAUSE_S = 1.0
 
 _NODE_STOPPED = "the node was stopped"
 
@@ -91,7 +85,7 @@ class Executor:
         """Those that no process has."""
         self._busy: dict[int, TaskProcess] = {}
         """Who has jobs, by their numbers."""
-        self._scarce_timer: asyncio.TimerHandle | None = None
+        self._want = Want(loop, self._place)
         self._is_closing = False
         self._is_settling = False
         """Whether a process is being settled: it must not be given anything new at the same time."""
@@ -108,8 +102,10 @@ class Executor:
     def resize(self, slots: int) -> None:
         """Run so many tasks at a time from now on; those that run go on. Before the first call there is no limit."""
         self._slots = slots
-        # Those that are too many get nothing more, and what is queued behind a task that waits may begin.
         for process in list(self._busy.values()):
+            if 0 <= slots - len(self._busy) <= len(self._waiting):
+                break
+            # Those that are too many get nothing more; or what is queued behind others has a free slot and may begin.
             self._take_back(process)
         self._place()
 
@@ -117,7 +113,8 @@ class Executor:
         """Run `job`, whose values must all be inline, as soon as there is a slot for it. `codes` is `{digest: bytes}`
         of the code it needs.
 
-        If there is no process for it, it finishes as FAILED a moment later.
+        While descriptors, memory or processes are scarce it waits. If it cannot be handed over for another reason, or
+        three processes died before they began it, it finishes as FAILED; never before this returns.
         """
         assert job.attempt not in self._jobs, job.attempt
         assigned = self._jobs[job.attempt] = Assigned(job, codes)
@@ -177,8 +174,7 @@ class Executor:
         """End all processes, and with them everything that tasks have left running. Tasks that still run are killed,
         with `grace_s` to clean up."""
         self._is_closing = True
-        if self._scarce_timer is not None:
-            self._scarce_timer.cancel()
+        self._want.close()
         for process in list(self._busy.values()):
             self._wait(self._settle(process))
             if process.head is not None:
@@ -233,26 +229,11 @@ class Executor:
             except OSError as problem:
                 if process is not None:
                     self._release(process)
-                if self._is_scarce(problem):
+                if self._want.is_cause(problem):
                     return
-                failed = (
-                    "it could not be handed to a task process" if process else "the task process could not be started"
-                )
-                self._refuse(assigned, f"{failed}: {problem}")
+                lacking = "given the task" if process else "started"
+                self._refuse(assigned, f"the task process could not be {lacking}: {problem}")
             self._waiting.popleft()
-
-    def _is_scarce(self, problem: OSError) -> bool:
-        """Whether what waits has to wait on, for what the host lacks now; then it is looked at again soon."""
-        if problem.errno not in _SCARCE:
-            return False
-        if self._scarce_timer is None:
-            log_problem(f"tasks wait, for no task process can be given any: {problem}")
-            self._scarce_timer = self._loop.call_later(_SCARCE_PAUSE_S, self._look_again)
-        return True
-
-    def _look_again(self) -> None:
-        self._scarce_timer = None
-        self._place()
 
     def _next_process(self) -> TaskProcess | None:
         """Who gets the next job: one that is idle, or a new one, or the one with the fewest jobs. None: it waits.
@@ -261,7 +242,7 @@ class Executor:
             OSError: no new one can be made.
         """
         if len(self._busy) < self._slots:
-            return self._fleet.take()
+            return self._fleet.take() if self._fleet.has_idle or not self._want.is_felt else None
         if len(self._busy) > self._slots:
             return None
         open_ = [each for each in self._busy.values() if not (each.is_ending or self._fleet.is_worn(each))]
@@ -270,13 +251,14 @@ class Executor:
 
     # --- what is heard of processes (FleetEvents) ---
 
-    def died(self, process: TaskProcess, end: str) -> None:
-        """A process is dead. What it had not begun goes to others."""
+    def died(self, process: TaskProcess, end: str, refused: OSError | None) -> None:
+        """A process is dead, or never was. What it had not begun goes to others."""
+        is_for_want = refused is not None and self._want.is_cause(refused)
         recalled = self._settle(process)
         lost = list(process.assigned)
         if lost:
             process.capture.end()
-        elif recalled:
+        elif recalled and not is_for_want:
             # Otherwise processes that end before they begin would follow each other for ever.
             recalled[0].death_count += 1
             if recalled[0].death_count == _MAX_DEATHS:

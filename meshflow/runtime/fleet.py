@@ -50,9 +50,9 @@ class ExecutorSettings:
 class FleetEvents(TaskProcessEvents, Protocol):
     """What is heard of task processes, and of what they say."""
 
-    def died(self, process: TaskProcess, end: str) -> None:
+    def died(self, process: TaskProcess, end: str, refused: OSError | None) -> None:
         """The process and all below it are dead, or never were; `end` says why, as `was killed by SIGKILL`. What it
-        said and printed before can still be heard."""
+        said and printed before can still be heard. `refused` is what the host said if it did not let it be."""
 
 
 class Fleet:
@@ -84,6 +84,11 @@ class Fleet:
     def processes(self) -> list[TaskProcess]:
         """All that have not been seen to end."""
         return list(self._processes.values())
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether there is a process that runs nothing."""
+        return bool(self._idle)
 
     def warm(self, count: int) -> None:
         """Keep at least so many processes; those that are missing are forked in the background."""
@@ -201,8 +206,8 @@ class Fleet:
             self._loop.call_later(grace_s + _ABANDON_S, self.exited, process.number, "cannot be killed"),
         ]
 
-    def exited(self, number: int, end: str) -> None:
-        """A process has ended (told by the launcher); `end` says how."""
+    def exited(self, number: int, end: str, refused: OSError | None = None) -> None:
+        """A process has ended (told by the launcher); `end` says how, and `refused` why it never was."""
         process = self._processes.pop(number, None)
         if process is None:
             return
@@ -210,7 +215,7 @@ class Fleet:
             timer.cancel()
         was_retired = process.is_ending and process.head is None
         self.withdraw(process)
-        self._events.died(process, end)
+        self._events.died(process, end, refused)
         process.hang_up()
         if was_retired:
             self._strays = [capture for capture in (*self._strays, process.capture) if capture.is_open]

@@ -13,9 +13,6 @@ from collections import deque
 _MAX_PACKET_BYTES = 16 * 1024
 """A larger frame comes as a file in memory, whose descriptor is in the packet."""
 
-_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-"""Not on macOS."""
-
 _NUMBER = struct.Struct("=Q")
 _FILENO = struct.Struct("=i")
 
@@ -24,7 +21,11 @@ class JobQueue:
     """The node's end. Nothing here blocks: what the socket has no room for waits here."""
 
     def __init__(self) -> None:
-        """Raises OSError if no descriptors are left."""
+        """An empty queue, open at both ends; `endpoint` gives the process its own.
+
+        Raises:
+            OSError: no descriptors are left.
+        """
         self._writer, self._reader = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._writer.setblocking(False)
         self._waiting: deque[tuple[int, bytes]] = deque()
@@ -122,7 +123,7 @@ def _receive(jobs: socket.socket, flags: int) -> tuple[int, bytes, int | None] |
     """Number, frame, and the descriptor of the file that holds the frame if it is large. None: nothing is there."""
     try:
         data, ancillary, _, _ = jobs.recvmsg(
-            _NUMBER.size + _MAX_PACKET_BYTES, socket.CMSG_SPACE(_FILENO.size), flags | _CLOSE_ON_EXEC
+            _NUMBER.size + _MAX_PACKET_BYTES, socket.CMSG_SPACE(_FILENO.size), flags | socket.MSG_CMSG_CLOEXEC
         )
     except BlockingIOError:
         return None

@@ -29,8 +29,8 @@ template.main(int(sys.argv[1]), sys.argv[2])
 """
 """What the template runs. It finds modules where its node finds them."""
 
-_NODE_ONLY = "MESHFLOW_STORE__"
-"""Variables of the section `store`, the password among them. Tasks have no use for them, and print their environment
+_NODE_ONLY = ("MESHFLOW_STORE__", "MESHFLOW_LOGGING__")
+"""Variables of sections that may hold passwords. Tasks have no use for them, and print their environment
 now and then."""
 
 _CLOSE_S = 10.0
@@ -40,8 +40,9 @@ _CLOSE_S = 10.0
 class LauncherEvents(Protocol):
     """What is heard of task processes, named by their numbers."""
 
-    def exited(self, number: int, end: str) -> None:
-        """The process and all below it are dead, or never were; `end` says why, for example `was killed by SIGKILL`."""
+    def exited(self, number: int, end: str, refused: OSError | None = None) -> None:
+        """The process and all below it are dead, or never were; `end` says why, for example `was killed by SIGKILL`.
+        `refused` is what the host said if it did not let it be."""
 
 
 class Launcher:
@@ -74,7 +75,7 @@ class Launcher:
             try:
                 self._launch()
             except OSError as problem:
-                self._loop.call_soon(self._refuse, number, filenos, str(problem))
+                self._loop.call_soon(self._refuse, number, filenos, problem)
                 return
         self._order(Order.SPAWN, number, tuple(filenos))
 
@@ -168,18 +169,18 @@ class Launcher:
             case Report.SPAWNED:
                 self._pids[number] = detail
             case Report.REFUSED:
-                self._end(number, f"could not be started: {os.strerror(detail)}")
+                self._refuse(number, (), OSError(detail, os.strerror(detail)))
             case Report.EXITED:
                 self._end(number, processes.describe_exit_code(os.waitstatus_to_exitcode(detail)))
 
-    def _refuse(self, number: int, filenos: Sequence[int], problem: str) -> None:
+    def _refuse(self, number: int, filenos: Sequence[int], problem: OSError) -> None:
         _close(filenos)
-        self._end(number, f"could not be started: {problem}")
+        self._end(number, f"could not be started: {problem}", problem)
 
-    def _end(self, number: int, end: str) -> None:
+    def _end(self, number: int, end: str, refused: OSError | None = None) -> None:
         if number in self._pids:
             del self._pids[number]
-            self._events.exited(number, end)
+            self._events.exited(number, end, refused)
 
     def _lose_template(self) -> None:
         self._drop_control()

@@ -34,18 +34,18 @@ from meshflow.core.requests import (
     ExtendField,
     GetBlob,
     GetField,
-    PutBlob,
     Refused,
     Request,
     SetFields,
     WriteOutput,
 )
-from meshflow.ids import RunId, is_calls, workflow_of
+from meshflow.ids import is_calls, workflow_of
 from meshflow.runtime.event_log import log_event, log_problem
 from meshflow.runtime.executor import Executor
 from meshflow.runtime.fleet import ExecutorSettings
 from meshflow.runtime.key_keeper import KeyKeeper
 from meshflow.runtime.key_ring import KeyRing
+from meshflow.runtime.large_values import LargeValues
 from meshflow.runtime.storage import Storage
 from meshflow.runtime.transport.node import Transport
 
@@ -84,6 +84,7 @@ class NodeLoop:
         self._max_value_bytes = executor_settings.max_value_bytes
         self._max_sent_bytes = transport.max_message_bytes - MARGIN_BYTES
         self._storage = storage(self._store_state)
+        self._large = LargeValues(self._storage, node.kept, loop)
         self._executor = Executor(executor_settings, node.membership.me.name, loop, self)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -294,17 +295,17 @@ class NodeLoop:
             self.node.task_finished(finished, self._now())
             self._wake()
             return
-        attempt = finished.attempt
+        attempt, bare = finished.attempt, replace(finished, value=Value())
         key = f"value/{attempt.run}/{attempt.task}/{attempt.attempt}.{attempt.epoch}"
 
         def put(value: Value | Refused) -> None:
             if isinstance(value, Refused):
                 self._fail(attempt, f"its result cannot be kept: {value.reason}")
                 return
-            self.node.task_finished(replace(finished, value=value), self._now())
+            self.node.task_finished(replace(bare, value=value), self._now())
             self._wake()
 
-        self._put(attempt.run, key, finished.value.inline, put)
+        self._large.put(attempt.run, key, finished.value.inline, put)
 
     def _too_large(self, data: bytes, *, is_sent: bool = False) -> str:
         """What is wrong with a value that a task hands on, if it is larger than it may be. `is_sent`: it must fit into a
@@ -320,15 +321,6 @@ class NodeLoop:
             f"has {len(data)} bytes, more than {self._max_value_bytes} (limits.max_value_bytes); write it to a file "
             "and hand on the path, or raise the limit"
         )
-
-    def _put(self, run: RunId, key: str, data: bytes, then: Callable[[Value | Refused], None]) -> None:
-        """Keep a large value in the store; `then` gets what names it, or why it could not be kept."""
-
-        def reply(answers: list[Answer]) -> None:
-            (answer,) = answers
-            then(answer if isinstance(answer, Refused) else Value(b"", key, len(data)))
-
-        self._storage.ask([PutBlob(workflow_of(run), key, data)], reply)
 
     def signal(
         self, attempt: Attempt, call: int, action: str, arguments: dict[str, object], data: bytes | None
@@ -348,7 +340,8 @@ class NodeLoop:
         if data is None or len(data) <= INLINE_BYTES:
             tell(None if data is None else Value(data, "", len(data)))
         else:
-            self._put(attempt.run, f"value/{attempt.run}/{attempt.task}/signal/{attempt.attempt}.{call}", data, tell)
+            key = f"value/{attempt.run}/{attempt.task}/signal/{attempt.attempt}.{call}"
+            self._large.put(attempt.run, key, data, tell)
 
     def store_request(self, attempt: Attempt, call: int, request: Request) -> None:
         """A task asks something of its run's document; of others it may not."""

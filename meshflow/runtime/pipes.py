@@ -116,12 +116,18 @@ def unpack_job(packet: bytes) -> RunTask:
     return frame
 
 
+_RENEW_BYTES = 1024 * 1024
+"""After so much, a reader that has nothing left to cut begins with an empty buffer: the old one may have grown with a
+large frame, and would keep that size."""
+
+
 class FrameReader:
     """Cuts a stream of bytes into frames."""
 
     def __init__(self, max_frame_bytes: int) -> None:
         """`max_frame_bytes` bounds what is kept of a frame that is not complete yet."""
-        self._unpacker = msgpack.Unpacker(strict_map_key=True, max_buffer_size=max_frame_bytes)
+        self._max_frame_bytes = max_frame_bytes
+        self._renew()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames that `data` completes.
@@ -131,6 +137,7 @@ class FrameReader:
         """
         try:
             self._unpacker.feed(data)
+            self._fed_bytes += len(data)
             for plain in self._unpacker:
                 yield _frame(plain)
         except Mismatch as problem:
@@ -138,6 +145,12 @@ class FrameReader:
         # MemoryError: a header may announce more elements than there is room for, before any of them is read.
         except (ValueError, TypeError, OverflowError, RecursionError, MemoryError, msgpack.UnpackException) as problem:
             raise PeerError(f"not a frame: {type(problem).__name__} {problem}") from None
+        if self._fed_bytes > _RENEW_BYTES and self._unpacker.tell() == self._fed_bytes:
+            self._renew()
+
+    def _renew(self) -> None:
+        self._unpacker = msgpack.Unpacker(strict_map_key=True, max_buffer_size=self._max_frame_bytes)
+        self._fed_bytes = 0
 
 
 def _frame(plain: object) -> Frame:

@@ -1,10 +1,10 @@
-"""Reports on disk: those that a node has too many of for its memory (`core/kept.py`).
+"""Reports and large values on disk: those that a node has too many of for its memory (`core/kept.py`).
 
 They stand in files without a name: when the process ends, however it does, the kernel removes them, so nothing is left
-behind and nobody else can read them. A new file is begun every `_FILE_BYTES`; one whose reports are all dropped is
-closed, which gives its space back.
+behind and nobody else can read them. A new file is begun every `_FILE_BYTES`; one of which nothing is needed any more
+is closed, which gives its space back.
 
-Nothing is synced: a node that dies loses its reports, here as in memory, and its tasks run again elsewhere.
+Nothing is synced: a node that dies loses what is here, as it loses its memory, and its tasks run again elsewhere.
 """
 
 import os
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import assert_never
+from typing import IO, assert_never
 
 from meshflow import wire
 from meshflow.core.messages import Finished, Output, Report, Returned
@@ -25,10 +25,10 @@ _FILE_BYTES = 16 * 1024 * 1024
 
 @dataclass(slots=True)
 class _File:
-    descriptor: int
+    data: IO[bytes]
     size_bytes: int = 0
-    report_count: int = 0
-    """How many of its reports are still needed."""
+    item_count: int = 0
+    """How many of its reports and values are still needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class _Place:
     file: _File
     offset: int
     size_bytes: int
-    stub: Report
-    """What is told of the report if it cannot be read back."""
+    stub: Report | None
+    """What is told of the report if it cannot be read back; None: it is a value."""
 
 
 class FileSpool:
-    """Keeps reports in the folder that `folder` gives, which is asked for when it is needed first."""
+    """Keeps reports and values in the folder that `folder` gives, which is asked for when it is needed first."""
 
     def __init__(self, folder: Callable[[], Path]) -> None:
         self._folder = folder
@@ -53,12 +53,18 @@ class FileSpool:
 
     def put(self, report: Report) -> int | None:
         """Keep a report; gives its number, or None if the disk does not take it."""
-        data = wire.encode(report)
+        return self._keep(wire.encode(report), _stub_of(report))
+
+    def put_value(self, data: bytes) -> int | None:
+        """Keep a value; gives its number, or None if the disk does not take it."""
+        return self._keep(data, None)
+
+    def _keep(self, data: bytes, stub: Report | None) -> int | None:
         try:
-            place = self._write(data, _stub_of(report))
+            place = self._write(data, stub)
         except (OSError, MeshflowError) as problem:
             if not self._is_in_trouble:
-                log_problem(f"results that wait for an owner stay in memory, the disk does not take them: {problem}")
+                log_problem(f"results that wait stay in memory, the disk does not take them: {problem}")
             self._is_in_trouble = True
             return None
         self._is_in_trouble = False
@@ -66,17 +72,22 @@ class FileSpool:
         self._places[self._last_number] = place
         return self._last_number
 
-    def _write(self, data: bytes, stub: Report) -> _Place:
+    def _write(self, data: bytes, stub: Report | None) -> _Place:
         if self._open is None:
-            self._open = _File(_nameless(self._folder()))
+            # Where the file system can, it never has a name: not even a kill at this moment leaves one.
+            self._open = _File(tempfile.TemporaryFile(dir=self._folder(), buffering=0))  # noqa: SIM115
         file = self._open
         place = _Place(file, file.size_bytes, len(data), stub)
-        written = 0
-        while written < len(data):
-            # At its place, so that what a full disk has cut off is written over by the next one.
-            written += os.pwrite(file.descriptor, data[written:], place.offset + written)
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.pwrite(file.data.fileno(), view, place.offset + len(data) - len(view)) :]
+        except OSError:
+            # What was cut off must not fill a disk that is full: the store may be waiting for room on it.
+            os.ftruncate(file.data.fileno(), place.offset)
+            raise
         file.size_bytes += len(data)
-        file.report_count += 1
+        file.item_count += 1
         if file.size_bytes >= _FILE_BYTES:
             self._open = None
         return place
@@ -84,35 +95,44 @@ class FileSpool:
     def get(self, number: int) -> Report:
         """The report of that number; if the disk does not give it back, the attempt counts as failed, and says why."""
         place = self._places[number]
+        assert place.stub is not None, number
         try:
-            data = os.pread(place.file.descriptor, place.size_bytes, place.offset)
+            data = os.pread(place.file.data.fileno(), place.size_bytes, place.offset)
             return wire.decode(type(place.stub), data)
         except (OSError, MeshflowError) as problem:
             log_problem(f"a result that waited for an owner cannot be read back: {problem}")
             return place.stub
 
+    def take_value(self, number: int) -> bytes | None:
+        """The value of that number, which is not kept any more; None if the disk does not give it back."""
+        place = self._places[number]
+        try:
+            data = os.pread(place.file.data.fileno(), place.size_bytes, place.offset)
+            problem = f"{len(data)} of {place.size_bytes} bytes are there" if len(data) < place.size_bytes else ""
+        except OSError as error:
+            data, problem = b"", str(error)
+        self.drop(number)
+        if problem:
+            log_problem(f"a large value that waited for the store cannot be read back: {problem}")
+            return None
+        return data
+
     def drop(self, number: int) -> None:
         """The report of that number is not needed any more."""
         file = self._places.pop(number).file
-        file.report_count -= 1
-        if not file.report_count:
-            os.close(file.descriptor)
+        file.item_count -= 1
+        if not file.item_count:
+            file.data.close()
             if file is self._open:
                 self._open = None
 
     def close(self) -> None:
-        """Let go of all files, and with them of all reports."""
+        """Let go of all files, and with them of all that is in them."""
         for number in list(self._places):
             self.drop(number)
         if self._open is not None:
-            os.close(self._open.descriptor)
+            self._open.data.close()
             self._open = None
-
-
-def _nameless(folder: Path) -> int:
-    descriptor, path = tempfile.mkstemp(prefix="spool-", dir=folder)
-    os.unlink(path)
-    return descriptor
 
 
 def _stub_of(report: Report) -> Report:

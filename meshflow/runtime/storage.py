@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from meshflow.core.requests import Answer, Refused, Request
-from meshflow.errors import MeshflowError, UsageError
+from meshflow.errors import MeshflowError, StoreRefusal, UsageError
+from meshflow.runtime.event_log import log_problem
 from meshflow.store.base import Store
 from meshflow.store.remote import TooLargeForMesh
 
@@ -53,6 +54,7 @@ class Storage:
         self._is_closing = False
         self._is_busy = False
         self._store: Store | None = None
+        self._last_refusal = ""
         self._thread = threading.Thread(target=self._run, name="meshflow-store", daemon=True)
         self._thread.start()
 
@@ -81,10 +83,12 @@ class Storage:
         pause_s = _FIRST_PAUSE_S
         while (group := self._next_group()) is not None:
             left, problem = self._commit(group)
+            del group  # It may hold large values, and the next one may be long in coming.
             if not left:
                 pause_s = _FIRST_PAUSE_S
                 continue
             self._put_back(left, problem)
+            del left
             with self._has_work:
                 if not self._is_closing:
                     self._has_work.wait(pause_s)
@@ -113,9 +117,12 @@ class Storage:
             if self._store is None:
                 self._store = self._open_store()
             answers = self._store.perform([request for asked in group for request in asked.requests])
-        except (UsageError, TooLargeForMesh) as problem:
+        except (UsageError, TooLargeForMesh, StoreRefusal) as problem:
             if len(group) > 1:
                 return self._commit_each(group)
+            if isinstance(problem, StoreRefusal) and str(problem) != self._last_refusal:
+                self._last_refusal = str(problem)
+                log_problem(f"a request to the store was given up: {problem}")
             answers = [Refused(str(problem))] * len(group[0].requests)
         except MeshflowError as problem:
             return group, str(problem)

@@ -38,6 +38,7 @@ _GATHER_COUNT = 2
 """From so many jobs behind the head on: with fewer, the process may be without work before it is heard."""
 
 _RETRY_S = 0.1
+"""Pause, in seconds, before a large job that waits for room is tried again when there was no memory or descriptor."""
 
 
 class TaskProcessEvents(Protocol):
@@ -105,7 +106,7 @@ class TaskProcess:
         self.task_count = 0
         """Jobs given to it so far, without those taken back."""
         self.has_ended_any = False
-        """Whether it has done anything."""
+        """Whether a task has come to its end in it, well or not; one that never got so far is not worth replacing."""
         self.idle_since = 0.0
         self.end_reason = ""
         """Why it has to end, if for a reason other than its own."""

@@ -74,6 +74,8 @@ class Template:
         self._numbers: dict[int, int] = {}
         """The same the other way round."""
         self._retiring: dict[int, None] = {}
+        self._ended: list[tuple[int, int]] = []
+        """Number and wait status of those that were reaped and are still to be reported."""
         self._left_alone: dict[int, None] = {}
         """Process ids of strays that may go on."""
         self._wake_reader, self._wake_writer = os.pipe()
@@ -155,27 +157,28 @@ class Template:
 
     def _reap(self) -> None:
         """Take note of processes that have ended, and deal with the strays they left."""
-        ended: list[tuple[int, int]] = []
-        with suppress(ChildProcessError):
-            while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-                if select.select([self._control], [], [], 0)[0]:
-                    # Orders that were given before it ended go first: one may say that it was retired.
-                    os.write(self._wake_writer, b"!")
-                    break
-                pid, status = os.waitpid(dead.si_pid, 0)
-                self._left_alone.pop(pid, None)
-                if pid in self._numbers:
-                    number = self._numbers.pop(pid)
-                    del self._pids[number]
-                    ended.append((number, status))
+        while (dead := _next_dead()) is not None:
+            if select.select([self._control], [], [], 0)[0]:
+                # Orders that were given before it ended go first: one may say that it was retired.
+                os.write(self._wake_writer, b"!")
+                return
+            pid, status = os.waitpid(dead, 0)
+            self._left_alone.pop(pid, None)
+            if pid in self._numbers:
+                number = self._numbers.pop(pid)
+                del self._pids[number]
+                self._ended.append((number, status))
         # When several end at once it can't be told whose the strays are; then those of the killed must not live on.
-        if any(number not in self._retiring for number, _ in ended):
+        if any(number not in self._retiring for number, _ in self._ended):
             self._kill_strays()
         else:
-            self._left_alone.update(dict.fromkeys(self._strays(processes.children_by_parent())))
-        for number, status in ended:
+            strays = self._strays(processes.children_by_parent())
+            if _next_dead() is None:  # Else some may be of one that was killed just now, as the next look will tell.
+                self._left_alone.update(dict.fromkeys(strays))
+        for number, status in self._ended:
             self._retiring.pop(number, None)
             self._report(Report.EXITED, number, status)
+        self._ended.clear()
 
     def _strays(self, table: Mapping[int, list[int]]) -> list[int]:
         children = table.get(self._me, ())
@@ -211,6 +214,15 @@ class Template:
 
     def _report(self, report: Report, number: int, detail: int) -> None:
         self._control.sendall(REPORT.pack(report, number, detail))
+
+
+def _next_dead() -> int | None:
+    """The process id of a child that has ended and was not reaped yet."""
+    try:
+        dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return dead.si_pid if dead is not None else None
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:

@@ -40,7 +40,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from meshflow.core.requests import Answer, Request
-from meshflow.errors import PeerError, StoreError, StoreUnavailable, UsageError
+from meshflow.errors import PeerError, StoreError, StoreRefusal, StoreUnavailable, UsageError
 from meshflow.ids import RunId
 from meshflow.store.document import new_section
 from meshflow.store.mongo_requests import MongoRequests
@@ -125,9 +125,9 @@ class MongoStore:
         except PyMongoError as problem:
             raise self._error(problem) from problem
         except (BSONError, UnicodeError, OverflowError) as problem:
-            raise StoreError(f"{self._name} cannot hold what was asked to be stored: {problem}") from problem
+            raise StoreRefusal(f"{self._name} cannot hold what was asked to be stored: {problem}") from problem
         except PeerError as problem:
-            raise StoreError(
+            raise StoreRefusal(
                 f"{self._name} holds what cannot be read ({problem}); it was written by a later MeshFlow, or is "
                 "damaged; upgrade, or restore it from a backup"
             ) from problem

@@ -41,7 +41,7 @@ from meshflow.core.requests import (
     UpdateRun,
     WriteOutput,
 )
-from meshflow.errors import PeerError, StoreError, StoreUnavailable
+from meshflow.errors import PeerError, StoreError, StoreRefusal, StoreUnavailable
 from meshflow.ids import NodeId, RunId, workflow_of
 from meshflow.store.document import new_section, sections_to_create
 from meshflow.store.rules import (
@@ -115,12 +115,12 @@ class SqliteStore:
             case sqlite3.Error():
                 raise store_error(self._path, problem) from problem
             case PeerError():
-                raise StoreError(
+                raise StoreRefusal(
                     f"the store {self._path} holds what cannot be read ({problem}); "
                     "it was written by a later MeshFlow, or is damaged; upgrade, or restore it from a backup"
                 ) from problem
             case UnicodeError() | OverflowError():
-                raise StoreError(f"the store {self._path} cannot hold what was asked: {problem}") from problem
+                raise StoreRefusal(f"the store {self._path} cannot hold what was asked: {problem}") from problem
 
     def close(self) -> None:
         """Let go of the file."""
@@ -347,5 +347,8 @@ def _row(record: RunRecord) -> list[object]:
 
 def _record(created: bytes, *progress: Any) -> RunRecord:
     changes = dict(zip(PROGRESS, progress, strict=True))
-    changes["state"], changes["stop"] = State(changes["state"]), Stop(changes["stop"])
+    try:
+        changes["state"], changes["stop"] = State(changes["state"]), Stop(changes["stop"])
+    except ValueError as problem:
+        raise PeerError(f"the state of a run: {problem}") from problem
     return replace(wire.decode(RunRecord, created), **changes)

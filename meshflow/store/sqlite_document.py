@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from meshflow import wire
 from meshflow.core.requests import ExtendField, GetField, Pickled, SetFields
+from meshflow.errors import PeerError
 from meshflow.ids import RunId, workflow_of
 from meshflow.store.document import (
     Tree,
@@ -209,9 +210,10 @@ class SqliteDocuments:
             case list():
                 return [self._fetched(item) for item in tree]
             case Kept(reference=reference, is_pickled=is_pickled):
-                ((data,),) = self._select("SELECT data FROM large_values WHERE id = ?", reference)
-                assert isinstance(data, bytes)
-                return Pickled(data) if is_pickled else data
+                for (data,) in self._select("SELECT data FROM large_values WHERE id = ?", reference):
+                    if isinstance(data, bytes):
+                        return Pickled(data) if is_pickled else data
+                raise PeerError(f"a field names a large value that is not there: {reference!r}")
             case _:
                 return tree
 

@@ -10,10 +10,12 @@ from meshflow.chaos.checker import Finding, check
 from meshflow.chaos.history import (
     Accepted,
     Applied,
+    BrokenOff,
     Claimed,
     Completed,
     Event,
     Found,
+    Healed,
     LoggedEnd,
     LoggedRunEnd,
     LoggedStart,
@@ -37,7 +39,7 @@ def task(name: str, seq: int, start: float, end: float) -> list[Event]:
     """A task that ran once, as its notes and its log have it."""
     return [
         LoggedStart(DAG, seq, name, 1),
-        LoggedEnd(DAG, seq + 1, name, 1, "completed", True),
+        LoggedEnd(DAG, seq + 1, name, 1, "completed", True, "worker1"),
         Started(start, RUN, name, name, "worker1"),
         Completed(end, RUN, name, name, "worker1"),
     ]
@@ -51,10 +53,11 @@ def good() -> list[Event]:
         Accepted(0.1, 1, RUN),
         Applied(0.5, 1, "kill", "worker", ("worker1",)),
         Proved(0.6, 1, True, "gone"),
+        Healed(3.4, 1),
         Found(1, RUN),
-        Claimed(RUN, 0, 1, "n1"),
-        Claimed(DAG, 0, 1, "n1"),
-        Claimed(DAG, 1, 2, "n2"),
+        Claimed(RUN, 0, 1, "owner1"),
+        Claimed(DAG, 0, 1, "owner1"),
+        Claimed(DAG, 1, 2, "owner2"),
         *task(FIRST, 2, 1.0, 2.0),
         *task(ONLY, 4, 3.0, 4.0),
         *task(WAITS, 6, 2.5, 4.5),
@@ -147,12 +150,52 @@ def test_a_task_that_ran_twice_is_no_finding_if_it_may() -> None:
     assert check([*good(), *again]) == []
 
 
+def once_lost() -> list[Event]:
+    """A run that failed because its `at_most_once` task was lost with its node."""
+    reason = "task 'only': attempt 1 on node worker1 was lost: its node is gone; it may run at most once"
+    history = changed(Observed, {"state": "failed", "reason": reason, "answer": ""})(good())
+    history = without(Completed, task=ONLY)(without(LoggedEnd, task=WAITS)(without(Completed, task=WAITS)(history)))
+    return changed(LoggedEnd, {"state": "failed"}, task=ONLY)(history)
+
+
 def test_a_run_may_fail_because_its_at_most_once_task_was_lost() -> None:
-    reason = "task 'only': node worker1 is gone, and it may run at most once"
-    failed = changed(Observed, {"state": "failed", "reason": reason, "answer": ""})
-    history = failed(without(LoggedEnd, task=WAITS)(good()))
-    assert check(history) == []
-    assert kinds(twice(Started, task=ONLY)(history)) == [Finding.DOUBLED]
+    assert check(once_lost()) == []
+    assert kinds(twice(Started, task=ONLY)(once_lost())) == [Finding.DOUBLED]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        changed(Applied, {"nodes": ("owner2",)}),
+        without(Started, task=ONLY),
+        without(Healed),
+        changed(Healed, {"at": 1.0}),
+        lambda history: [Refused(0.1, 1, "no answer") if isinstance(event, Accepted) else event for event in history],
+    ],
+    ids=["its owner was hit", "it was on its way", "the fault stayed", "the aftermath", "accepted at no known time"],
+)
+def test_an_at_most_once_task_may_be_lost_if_a_fault_can_have_been_the_cause(damage: Damage) -> None:
+    assert check(damage(once_lost())) == []
+
+
+@pytest.mark.parametrize(
+    ("why", "damage"),
+    [
+        ("no such task has failed", changed(LoggedEnd, {"state": "completed"}, task=ONLY)),
+        ("no such task has failed", without(LoggedEnd, task=ONLY)),
+        ("was never handed out", without(LoggedStart, task=ONLY)),
+        ("was never handed out", changed(LoggedEnd, {"attempt": 2}, task=ONLY)),
+        ("no fault had hit worker1 or owner1 or owner2", changed(Applied, {"nodes": ("worker2", "store")})),
+        ("no fault had hit worker1", changed(Applied, {"fault": "none", "nodes": ()})),
+        ("no fault had hit worker2", changed(LoggedEnd, {"node": "worker2"}, task=ONLY)),
+        ("no fault had hit worker1", changed(Applied, {"at": 4.2})),
+        ("no fault had hit worker1", changed(Healed, {"at": -7.5})),
+        ("no fault had hit worker1", without(Applied)),
+    ],
+)
+def test_an_at_most_once_task_that_no_fault_can_have_cost_is_lost(why: str, damage: Damage) -> None:
+    found = [problem for problem in check(damage(once_lost())) if problem.finding is Finding.LOST]
+    assert any(why in problem.text for problem in found), found
 
 
 def test_the_loss_of_an_at_most_once_task_excuses_no_run_that_has_none() -> None:
@@ -176,3 +219,32 @@ def test_a_refused_run_that_is_there_nevertheless_is_held_to_the_same() -> None:
     ]
     assert check(refused) == []
     assert Finding.LOST in kinds(changed(Observed, {"answer": "41"})(refused))
+
+
+def test_what_a_game_that_was_broken_off_was_yet_to_see_is_not_missed() -> None:
+    """Neither the end and the logs of the runs of its last round, nor the logs of others that it names."""
+    submitted: list[Event] = [Submitted(0.0, 1, 1, "once", PLAN), Accepted(0.1, 1, RUN)]
+    applied = Applied(0.5, 1, "kill", "worker", ("worker1",))
+    assert check([*submitted, applied, BrokenOff(1.0, 1, "no disk", ())]) == []
+    assert set(kinds([*submitted, applied, BrokenOff(1.0, 2, "no disk", ())])) == {
+        Finding.LOST,
+        Finding.UNPROVED,
+        Finding.DOUBLED,
+    }
+    unread = [event for event in good() if not isinstance(event, Claimed | LoggedStart | LoggedEnd | LoggedRunEnd)]
+    assert check([*unread, BrokenOff(10.0, 3, "no disk", (RUN,))]) == []
+    assert Finding.LOST in kinds([*unread, BrokenOff(10.0, 3, "no disk", ())])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        changed(Observed, {"answer": "41"}),
+        changed(Observed, {"state": "running", "is_final": False}),
+        twice(Started, task=ONLY),
+        changed(Proved, {"is_applied": False}),
+        twice(LoggedRunEnd, run=RUN),
+    ],
+)
+def test_what_a_game_saw_before_it_was_broken_off_is_judged(damage: Damage) -> None:
+    assert kinds([*damage(good()), BrokenOff(10.0, 1, "no disk", (RUN,))]) != []

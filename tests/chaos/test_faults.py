@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,10 @@ from meshflow.chaos.faults import apply, impossible
 from meshflow.chaos.hosts import Host, descendants, state_of
 from meshflow.chaos.schedule import CELLS, Fault
 from meshflow.errors import StoreUnavailable
+from tests.system.real_mesh import eventually
 
-PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(flush=True); input()'])"
+"""A program that starts another, which says so, and both wait."""
 
 
 @pytest.fixture
@@ -32,35 +33,35 @@ def probe() -> None:
     """A store that is there."""
 
 
-def until(pid: int, states: str) -> str:
-    """The state of a process, once it is one of these."""
-    give_up_at = time.monotonic() + 10.0
-    while (state := state_of(pid)) not in states and time.monotonic() < give_up_at:
-        time.sleep(0.01)
-    return state
+def until(event: int, host: Host) -> None:
+    """Wait until the node has stopped (`WSTOPPED`) or goes on (`WCONTINUED`), once more."""
+    os.waitid(os.P_PID, host.pid, event)
 
 
 def test_a_paused_node_is_stopped_with_what_it_has_started(host: Host) -> None:
-    give_up_at = time.monotonic() + 10.0
-    while not descendants(host.pid) and time.monotonic() < give_up_at:
-        time.sleep(0.01)
+    assert host.node is not None
+    assert host.node.stdout is not None
+    host.node.stdout.readline()
     (child,) = descendants(host.pid)
     injury = apply(Fault.PAUSE, [host], 0, probe)
-    assert (until(host.pid, "T"), until(child, "T")) == ("T", "T")
+    until(os.WSTOPPED, host)
+    # Nobody is told of the states of another's child.
+    eventually(lambda: state_of(child) == "T", "what the node has started is stopped")
     assert injury.prove()[0]
     injury.heal()
-    assert until(child, "SR") in ("S", "R")
+    until(os.WCONTINUED, host)
+    eventually(lambda: state_of(child) in ("S", "R"), "what the node has started goes on")
     assert not injury.prove()[0], "a proof can fail"
 
 
 def test_a_slow_node_is_stopped_again_and_again_and_runs_in_the_end(host: Host) -> None:
     injury = apply(Fault.SLOW, [host], 0, probe)
-    give_up_at = time.monotonic() + 10.0
-    while not injury.prove()[0] and time.monotonic() < give_up_at:
-        time.sleep(0.01)
+    for _ in range(3):  # the third time, it has been looked at after two
+        until(os.WSTOPPED, host)
     assert injury.prove()[0]
     injury.heal()
-    assert until(host.pid, "SR") in ("S", "R")
+    until(os.WCONTINUED, host)
+    assert state_of(host.pid) in ("S", "R")
 
 
 def test_a_killed_node_is_gone(host: Host) -> None:

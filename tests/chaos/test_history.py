@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from meshflow.chaos.history import Applied, Event, from_line, read, to_line, write
+from meshflow.chaos.history import Applied, BrokenOff, Event, from_line, read, to_line, write
 from tests.chaos.test_checker import good
 
 
 def test_every_event_comes_back_equal(tmp_path: Path) -> None:
-    events: list[Event] = [*good(), Applied(1.0, 2, "loss", "store", ("store",))]
+    broken_off = BrokenOff(2.0, 2, "no disk", ("a" * 24,))
+    events: list[Event] = [*good(), Applied(1.0, 2, "loss", "store", ("store",)), broken_off]
     write(tmp_path / "history.jsonl", events)
     assert read(tmp_path / "history.jsonl") == events
 

@@ -16,10 +16,11 @@ KIB = 1024
 
 
 class DictSpool:
-    """A spool that has room for so many reports."""
+    """A spool that has room for so many reports and values."""
 
     def __init__(self, room: int = 1000) -> None:
         self.reports: dict[int, Report] = {}
+        self.values: dict[int, bytes] = {}
         self._room = room
         self._last = 0
 
@@ -39,6 +40,18 @@ class DictSpool:
         """Forget it."""
         del self.reports[number]
 
+    def put_value(self, data: bytes) -> int | None:
+        """Keep it, if there is room."""
+        if len(self.reports) + len(self.values) >= self._room:
+            return None
+        self._last += 1
+        self.values[self._last] = data
+        return self._last
+
+    def take_value(self, number: int) -> bytes | None:
+        """Give and forget it."""
+        return self.values.pop(number)
+
 
 def result(number: int, size_bytes: int = 10 * KIB) -> Finished:
     """An attempt that ended with so many bytes."""
@@ -55,6 +68,21 @@ def test_what_does_not_fit_into_memory_is_spooled_and_comes_back_the_same() -> N
     for item in items:
         kept.drop(item, 10 * KIB)
     assert (kept.memory_bytes, spool.reports) == (0, {})
+
+
+def test_values_share_the_bound_of_the_reports() -> None:
+    spool = DictSpool(room=1)
+    kept = Kept(spool, max_bytes=25 * KIB)
+    report = kept.put(result(1), 20 * KIB)
+    values = [bytes([number]) * 10 * KIB for number in range(3)]
+    items = [kept.put_value(value) for value in values[:2]]
+    assert [isinstance(item, int) for item in items] == [True, False], "the spool is full then"
+    assert kept.memory_bytes == 30 * KIB
+    kept.drop(report, 20 * KIB)
+    items.append(kept.put_value(values[2]))
+    assert isinstance(items[2], bytes), "it fits"
+    assert [kept.take_value(item) for item in items] == values
+    assert (kept.memory_bytes, spool.values) == (0, {})
 
 
 def test_small_reports_stay_in_memory_for_spooling_would_save_nothing() -> None:

@@ -134,6 +134,13 @@ def test_a_dead_member_is_contacted_now_and_then_and_one_that_left_is_not() -> N
     assert 8 <= len(addresses) <= 11
 
 
+def test_the_dead_of_late_are_not_contacted_each_time_that_a_list_names_them() -> None:
+    """A node that was killed stays in the list of the store for a while; each contact is a connection to nobody."""
+    me = machine(ANN, BOB)
+    me.handle(ANN, gossip(dead(BOB)), 1.0)
+    assert contacted(me.contact([member(ANN).address, member(BOB).address, "sim://who"])) == ["sim://who"]
+
+
 def test_tombstones_are_forgotten() -> None:
     me = machine(ANN, BOB, CAT, revive_interval_s=10.0, tombstone_s=50.0)
     me.handle(ANN, gossip(dead(BOB), left(CAT)), 1.0)

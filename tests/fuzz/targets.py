@@ -29,6 +29,7 @@ from meshflow.runtime.keys import BadKey, make_key
 from meshflow.runtime.pipes import Frame, FrameReader, RunTask, Signalled, StoreAsked, TaskEnded, pack
 from meshflow.settings import build
 from meshflow.tags import TAGS
+from tests.fuzz.kept import feed_rows, feed_spool, row_examples, spool_examples
 from tests.system.strangers import messages_with, variants
 
 _MAX_BYTES = 1 << 26
@@ -146,6 +147,8 @@ TARGETS = {
     "records": Target(_records, _record_examples),
     "values": Target(_values, _value_examples),
     "frames": Target(_frames, _frame_examples),
+    "rows": Target(lambda data: feed_rows(data, _folder()), row_examples),
+    "spool": Target(lambda data: feed_spool(data, _folder()), spool_examples),
     "keys": Target(_keys, _key_examples),
     "configs": Target(_configs, lambda: [Config.default().encode()]),
 }

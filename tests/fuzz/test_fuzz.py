@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.fuzz.feeding import feed
 from tests.fuzz.targets import TARGETS, mutated
 
-COUNTS = {"configs": 40, "keys": 300}
+COUNTS = {"configs": 40, "keys": 300, "rows": 200, "spool": 500}
 FIXED_BYTES = 64 * 1024 * 1024
 """What msgpack may set aside for nested arrays that announce more than they have: 32 KiB each, up to 1024 deep."""
 BYTES_PER_BYTE = 200

@@ -56,13 +56,14 @@ def pids_of(bench: ExecutorBench, attempts: Sequence[Attempt]) -> list[int]:
     return [data_of(bench.end(attempt))["pid"] for attempt in attempts]
 
 
-def turn(bench: ExecutorBench, seconds: float = 0.0) -> None:
-    """Let the loop run on for a while."""
-    bench.loop.run_until_complete(asyncio.sleep(seconds))
+def turn(bench: ExecutorBench) -> None:
+    """Let the loop do what there is to do now."""
+    bench.loop.run_until_complete(asyncio.sleep(0))
 
 
 def stop(pid: int) -> None:
-    """Have a process do nothing, not even take what it was waiting for, until SIGCONT."""
+    """Have a process do nothing, not even take what it was waiting for, until SIGCONT. It is looked at again and again,
+    for only its parent, the template, is told that it has stopped."""
     os.kill(pid, signal.SIGSTOP)
     give_up_at = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up_at:

@@ -27,12 +27,14 @@ class Printer:
         self.loop = asyncio.new_event_loop()
         readers, self.writers = zip(os.pipe(), os.pipe(), strict=True)
         self.told: list[tuple[int, WriteOutput]] = []
+        self._news = asyncio.Event()
         self.capture = Capture(self.loop, *readers, max_bytes, lambda: None, self._tell)
         for writer in self.writers:
             os.set_blocking(writer, False)
 
     def _tell(self, of: Job, chunk: WriteOutput) -> None:
         self.told.append((of.attempt.attempt, chunk))
+        self._news.set()
 
     def write(self, data: bytes, stream: int = 1) -> None:
         """Print to the stream of that descriptor."""
@@ -41,16 +43,11 @@ class Printer:
     def turn(self) -> None:
         """Let the loop see what there is."""
         self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.run_until_complete(asyncio.sleep(0))
 
     def until_told(self) -> None:
-        """Let the loop run until something was told."""
-
-        async def wait() -> None:
-            while not self.told:
-                await asyncio.sleep(0.001)
-
-        self.loop.run_until_complete(asyncio.wait_for(wait(), 10))
+        """Let the loop run until something is told."""
+        self._news.clear()
+        self.loop.run_until_complete(asyncio.wait_for(self._news.wait(), 10))
 
     def text(self, number: int, stream: str = "stdout") -> bytes:
         """What attempt `number` printed; fails if there is a gap."""
@@ -139,7 +136,7 @@ def test_the_limit_counts_both_streams_and_cuts_within_a_read() -> None:
     printer.write(b"more", 2)
     printer.capture.end()
 
-    assert printer.text(1) == b"ab\noutput cut: more than 10 bytes\n"
+    assert printer.text(1) == b"ab\noutput cut: more than 10 bytes (limits.max_output_bytes)\n"
     assert printer.text(1, "stderr") == b"12345678"
     printer.close()
 

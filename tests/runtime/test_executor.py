@@ -1,7 +1,6 @@
 """Tasks in real processes: input, results, reuse of processes, and what one task may not do to the next."""
 
 import os
-import socket
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -223,26 +222,6 @@ def test_a_task_process_has_nothing_of_its_node_or_of_other_tasks(make_bench: Ma
         "handler": True,
         "is first to go for want of memory": True,
     }
-
-
-def test_without_descriptors_a_task_waits_until_there_are_some(
-    make_bench: MakeBench, monkeypatch: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    bench = make_bench()
-    socketpair, left = socket.socketpair, [1, 2, 3]
-
-    def refuse(*arguments: Any) -> Any:
-        if left and left.pop():
-            raise OSError(24, "Too many open files")
-        return socketpair(*arguments)
-
-    monkeypatch.setattr("socket.socketpair", refuse)
-
-    ended = bench.run(lambda *_: None, timeout_s=60.0)
-
-    assert ended.state is State.COMPLETED, ended.reason
-    assert left == []
-    assert "tasks wait, for no task process can be given any: [Errno 24] Too many open files" in caplog.text
 
 
 def test_a_process_that_can_never_be_started_fails_its_task_with_the_reason(

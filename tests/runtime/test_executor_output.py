@@ -100,7 +100,10 @@ def test_output_beyond_the_limit_is_cut_with_a_last_line_and_the_task_goes_on(ma
     attempt = bench.start(spam)
 
     assert data_of(bench.end(attempt)) == {"done": True}
-    assert bench.printed(attempt) == ("x" * 9 + "\n") * 100 + "\noutput cut: more than 1000 bytes\n"
+    assert (
+        bench.printed(attempt)
+        == ("x" * 9 + "\n") * 100 + "\noutput cut: more than 1000 bytes (limits.max_output_bytes)\n"
+    )
 
 
 def test_what_a_task_reads_from_its_input_is_nothing(bench: ExecutorBench) -> None:

@@ -1,11 +1,11 @@
 """Jobs that were given to a task process ahead when that is killed, dies, or lies; stops, timeouts, descriptors."""
 
 import os
+import select
 import signal
 import socket
 import stat
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,22 +77,23 @@ def test_nothing_new_is_given_to_a_process_whose_task_is_about_to_be_killed(
 ) -> None:
     """The kill hears of the end of the task before, upon which there is room for another in that very process."""
     ready = tmp_path / "ready"
+    os.mkfifo(ready)
+    listening = os.open(ready, os.O_RDONLY | os.O_NONBLOCK)
 
     def stubborn(*_: Given) -> None:
         import threading
 
         told = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: told.set())
-        ready.touch()
+        ready.write_bytes(b"!")
         told.wait()
 
     assert single.still_works()
     before = single.start(tell)
     attempt = single.start(stubborn)
     others = [single.start(tell) for _ in range(100)]
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not ready.exists() and time.monotonic() < give_up_at:  # The node hears nothing in the meantime.
-        time.sleep(0.001)
+    assert select.select([listening], [], [], PATIENCE_S)[0]  # The node hears nothing in the meantime.
+    os.close(listening)
 
     single.executor.kill(attempt, "cancelled", 30.0)
 

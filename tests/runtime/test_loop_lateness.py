@@ -1,14 +1,19 @@
-"""The shell tells membership when it could not run: that is how a starved node comes to blame itself first."""
+"""The shell tells membership when it could not run: that is how a starved node comes to blame itself first.
+
+The clock of the event loop is one of the test: it stands still while something runs, and jumps when nothing is due.
+"""
 
 import asyncio
 import math
 import os
-import time
+import selectors
+from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from meshflow.core.kept import Kept
 from meshflow.core.node import Node
 from meshflow.runtime.fleet import ExecutorSettings
 from meshflow.runtime.key_ring import KeyRing
@@ -23,14 +28,43 @@ DUE_S = 0.02
 BLOCKED_S = 0.4
 
 
+class Clock(selectors.DefaultSelector):
+    """The time of an event loop, and its selector, which has time pass instead of waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready; if nothing is, `timeout` is over at once."""
+        ready = super().select(0)
+        if not ready:
+            assert timeout is not None, "nothing would ever happen"
+            self.now += timeout
+        return ready
+
+    def run(self, main: Coroutine[Any, Any, None]) -> None:
+        """Run this in an event loop with this clock."""
+
+        def make_loop() -> asyncio.AbstractEventLoop:
+            loop = asyncio.SelectorEventLoop(self)
+            loop.time = lambda: self.now  # type: ignore[method-assign]
+            return loop
+
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            runner.run(main)
+
+
 class Stub:
     """A node, its membership, a transport and storage in one, which notes what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.notes: list[str] = []
         self.late_s = 0.0
         self.me, self.membership = member(ME), self
         self.is_drained = False
+        self.kept = Kept()
         self.inbox, self._outbox = os.pipe()
         self._due_at = 0.0
 
@@ -74,7 +108,7 @@ class Wire:
             os.read(self._node.inbox, 1)
         except BlockingIOError:
             return []
-        time.sleep(BLOCKED_S)
+        self._node.clock.now += BLOCKED_S
         return []
 
     def fileno(self) -> int:
@@ -113,37 +147,36 @@ async def running(node: Stub) -> NodeLoop:
 def test_a_loop_that_could_not_run_says_so_after_it_has_read_and_before_it_acts(is_at_work: bool) -> None:
     """What has arrived meanwhile may be the very answer whose absence it would complain of. Work of its own that takes
     long is no better than being stopped."""
-    node = Stub()
+    clock = Clock()
+    node = Stub(clock)
 
     async def live() -> None:
         shell = await running(node)
         if is_at_work:
             node.arrive()
         else:
-            time.sleep(BLOCKED_S)
+            clock.now += BLOCKED_S
         await asyncio.sleep(DUE_S)
         await shell.close(0.0)
 
-    asyncio.run(live())
+    clock.run(live())
     node.close()
     late = node.notes.index("late")
     assert "read" in node.notes[:late]
     assert "act" not in node.notes[:late]
-    assert node.late_s > BLOCKED_S - DUE_S - 0.01
+    assert node.late_s == pytest.approx(BLOCKED_S - DUE_S)
 
 
 def test_a_loop_that_runs_in_time_says_nothing() -> None:
-    """On a busy machine it may be late by itself; not every time."""
+    clock = Clock()
+    node = Stub(clock)
 
-    async def live(node: Stub) -> None:
+    async def live() -> None:
         shell = await running(node)
-        await asyncio.sleep(2 * DUE_S)
+        await asyncio.sleep(10 * DUE_S)
         await shell.close(0.0)
 
-    def is_quiet() -> bool:
-        node = Stub()
-        asyncio.run(live(node))
-        node.close()
-        return "late" not in node.notes and "act" in node.notes
-
-    assert any(is_quiet() for _ in range(20))
+    clock.run(live())
+    node.close()
+    assert "late" not in node.notes
+    assert node.notes.count("act") >= 9

@@ -1,5 +1,6 @@
 """Frames survive the way through a stream, and what is none is refused."""
 
+import tracemalloc
 from typing import Any
 
 import msgpack
@@ -115,3 +116,23 @@ def test_a_frame_that_is_too_large_is_refused_before_it_is_complete() -> None:
     assert list(feeder.feed(part)) == []
     with pytest.raises(PeerError, match="not a frame: BufferFull"):
         list(feeder.feed(bytes(600)))
+
+
+def test_a_reader_does_not_keep_the_room_that_a_large_frame_took() -> None:
+    """Each task process has one: 20 MB each would add up."""
+    frames, large = (
+        FrameReader(100_000_000),
+        TaskEnded(1, State.COMPLETED, bytes(20_000_000), None, "", 1.0, 2.0, False),
+    )
+    data = pack(large) + pack(FRAMES[0])
+    found: list[Frame] = []
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for start in range(0, len(data), 64 * 1024):
+        found += frames.feed(data[start : start + 64 * 1024])
+    assert found == [large, FRAMES[0]]
+    del found
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 1_100_000
+    assert list(frames.feed(pack(FRAMES[0]))) == [FRAMES[0]]

@@ -2,7 +2,7 @@
 
 import os
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,11 @@ def spool(tmp_path: Path) -> Iterator[FileSpool]:
     spool = FileSpool(lambda: tmp_path)
     yield spool
     spool.close()
+
+
+def refuse(*_: object) -> bytes:
+    """What a broken disk says."""
+    raise OSError(5, "Input/output error")
 
 
 def result(number: int, size_bytes: int = 10_000) -> Report:
@@ -104,6 +109,45 @@ def test_what_cannot_be_read_back_counts_as_failed_and_says_why(
         value=Value(),
         reason="its result waited on the disk of its node, which does not give it back",
     )
+
+
+def test_a_value_comes_back_once_and_its_space_is_given_back(spool: FileSpool) -> None:
+    before = descriptors()
+    values = [os.urandom(100_000), b"", bytes(20_000_000)]
+    numbers = [spool.put_value(value) or 0 for value in values]
+    assert descriptors() > before
+    assert [spool.take_value(number) for number in numbers] == values
+    assert descriptors() == before
+
+
+def test_a_value_that_the_disk_does_not_take_leaves_nothing_on_it(
+    spool: FileSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = spool.put(result(1)) or 0
+    (file,) = (place.file for place in spool._places.values())
+    pwrite, calls = os.pwrite, [0]
+
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise OSError(28, "No space left on device")
+        return pwrite(descriptor, data[:1_000_000], offset)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    assert spool.put_value(bytes(2_000_000)) is None
+    assert os.fstat(file.data.fileno()).st_size == file.size_bytes < 20_000
+    assert spool.get(kept) == result(1)
+
+
+@pytest.mark.parametrize("trouble", [lambda *_: b"short", refuse])
+def test_a_value_that_cannot_be_read_back_is_none_and_is_said(
+    spool: FileSpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: Callable[..., bytes]
+) -> None:
+    number = spool.put_value(bytes(10_000)) or 0
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", trouble)
+        assert spool.take_value(number) is None
+    assert "cannot be read back" in caplog.text
 
 
 def test_20000_results_whose_owner_is_gone_take_no_more_memory_than_allowed(spool: FileSpool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from meshflow.core.requests import Answer, GetBlob, LoadRun, PutBlob, Refused, Request
-from meshflow.errors import StoreUnavailable, UsageError
+from meshflow.errors import StoreRefusal, StoreUnavailable, UsageError
 from meshflow.ids import RunId
 from meshflow.runtime import storage as module
 from meshflow.runtime.storage import Storage
@@ -29,16 +29,18 @@ def load(name: str) -> Request:
 
 class ScriptedStore:
     """Answers each request with its run, unless `trouble` of the batch raises. The first batch waits for `is_open`, so
-    that what is asked meanwhile becomes one group."""
+    that what is asked after `is_asked` becomes one group."""
 
     def __init__(self, trouble: Callable[[list[str]], None]) -> None:
         self.batches: list[list[str]] = []
+        self.is_asked = threading.Event()
         self.is_open = threading.Event()
         self._trouble = trouble
 
     def perform(self, requests: Sequence[Request]) -> list[Answer]:
         """Note and answer."""
         names = [str(getattr(request, "run", "")) for request in requests]
+        self.is_asked.set()
         self.is_open.wait(PATIENCE_S)
         self.batches.append(names)
         self._trouble(names)
@@ -55,28 +57,40 @@ class Asked:
         self.store = ScriptedStore(trouble)
         self.answers: list[tuple[str, object]] = []
         self.states: list[str] = []
+        self._news = asyncio.Event()
         self.storage = Storage(lambda: self.store, asyncio.get_running_loop(), self.states.append)
 
     def ask(self, *names: str, refusable: bool = False) -> None:
         """Ask for these in one ask, known by the first name."""
 
         def refuse(reason: str) -> None:
-            self.answers.append((names[0], f"refused: {reason}"))
+            self.note(names[0], f"refused: {reason}")
 
         self.storage.ask(
             [load(name) for name in names],
-            lambda answers: self.answers.append((names[0], answers)),
+            lambda answers: self.note(names[0], answers),
             refuse if refusable else None,
         )
+
+    async def occupy(self, name: str) -> None:
+        """Ask for this alone, and wait until the store is busy with it."""
+        self.ask(name)
+        assert await asyncio.to_thread(self.store.is_asked.wait, PATIENCE_S)
+
+    def note(self, name: str, answer: object) -> None:
+        """The ask of that name was answered."""
+        self.answers.append((name, answer))
+        self._news.set()
 
     async def done(self, count: int) -> list[tuple[str, object]]:
         """What was answered, when it is so many."""
         self.store.is_open.set()
         async with asyncio.timeout(PATIENCE_S):
             while len(self.answers) < count:
-                await asyncio.sleep(0.001)
+                self._news.clear()
+                await self._news.wait()
         self.storage.close(PATIENCE_S)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # For what the thread has said since.
         return self.answers
 
 
@@ -104,8 +118,7 @@ def always(problem: Exception, *, of: str) -> Callable[[list[str]], None]:
 def test_what_gathers_goes_together_and_in_order() -> None:
     async def play() -> Asked:
         asked = Asked(lambda names: None)
-        asked.ask("first")
-        await asyncio.sleep(0.02)
+        await asked.occupy("first")
         for name in "abc":
             asked.ask(name, name.upper())
         await asked.done(4)
@@ -134,7 +147,7 @@ def test_whatever_goes_wrong_is_told_and_tried_again(problem: Exception) -> None
 
 
 def test_a_store_that_cannot_be_opened_is_opened_again() -> None:
-    async def play() -> list[object]:
+    async def play() -> list[Answer]:
         store, problems = ScriptedStore(lambda names: None), [StoreUnavailable("no file"), OSError(24, "no descriptor")]
         store.is_open.set()
 
@@ -143,23 +156,20 @@ def test_a_store_that_cannot_be_opened_is_opened_again() -> None:
                 raise problems.pop()
             return store
 
-        answers: list[object] = []
+        answered: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
         storage = Storage(open_store, asyncio.get_running_loop(), lambda state: None)
-        storage.ask([load("a")], answers.append)
-        async with asyncio.timeout(PATIENCE_S):
-            while not answers:
-                await asyncio.sleep(0.001)
+        storage.ask([load("a")], answered.set_result)
+        answers = await asyncio.wait_for(answered, PATIENCE_S)
         storage.close(PATIENCE_S)
         return answers
 
-    assert asyncio.run(play()) == [["a"]]
+    assert asyncio.run(play()) == ["a"]
 
 
 def test_who_waits_for_an_answer_is_told_that_there_is_none() -> None:
     async def play() -> Asked:
         asked = Asked(once(StoreUnavailable("away")))
-        asked.ask("first")
-        await asyncio.sleep(0.02)
+        await asked.occupy("first")
         asked.ask("client", refusable=True)
         asked.ask("core")
         await asked.done(3)
@@ -173,13 +183,18 @@ def test_who_waits_for_an_answer_is_told_that_there_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "problem", [UsageError("no such type"), TooLargeForMesh(GetBlob(RunId("bad"), "k"), "100 bytes")], ids=type
+    "problem",
+    [
+        UsageError("no such type"),
+        TooLargeForMesh(GetBlob(RunId("bad"), "k"), "100 bytes"),
+        StoreRefusal("a row is damaged"),
+    ],
+    ids=type,
 )
 def test_what_can_never_be_performed_is_refused_and_holds_nobody_up(problem: Exception) -> None:
     async def play() -> Asked:
         asked = Asked(always(problem, of="bad"))
-        asked.ask("first")
-        await asyncio.sleep(0.02)
+        await asked.occupy("first")
         for name in ("a", "bad", "b"):
             asked.ask(name)
         await asked.done(4)
@@ -200,8 +215,7 @@ def test_an_answer_is_given_once_though_a_later_ask_of_its_group_has_to_wait() -
             wait(names)
 
         asked = Asked(trouble)
-        asked.ask("first")
-        await asyncio.sleep(0.02)
+        await asked.occupy("first")
         for name in ("a", "bad", "b"):
             asked.ask(name)
         await asked.done(4)
@@ -217,7 +231,7 @@ def test_put_blob_is_a_request_like_any_other() -> None:
 
     async def play() -> Asked:
         asked = Asked(once(StoreUnavailable("the reply was lost")))
-        asked.storage.ask([PutBlob(RunId("r"), "k", b"v")], lambda answers: asked.answers.append(("put", answers)))
+        asked.storage.ask([PutBlob(RunId("r"), "k", b"v")], lambda answers: asked.note("put", answers))
         await asked.done(1)
         return asked
 

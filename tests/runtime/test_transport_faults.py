@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 import zmq
@@ -345,6 +346,20 @@ def test_a_node_that_starts_where_something_else_listened_is_reached(loopback: L
     peer = loopback.node(bind=address)
     assert peer.me == peer_id
     loopback.run(until=lambda: node.send(peer_id, Probe(2)) and loopback.got[peer.me])
+
+
+def test_a_connection_that_was_given_up_is_not_called_a_full_queue(loopback: Loopback) -> None:
+    """It takes nothing more; that it was given up is not heard before the next look at what was received."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_greet, args=(server,))
+        thread.start()
+        node = loopback.node(settings=replace(SETTINGS, max_queued_messages=1_000_000))
+        node.introduce(_STRANGER, f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        node.send(_STRANGER, Probe(1))
+        thread.join()
+        while node.send(_STRANGER, Probe(2)):
+            pass
+    assert node.problems() == []
 
 
 def _greet(server: socket.socket) -> None:

@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from meshflow.core.messages import Message
 from meshflow.core.requests import Pickled
@@ -94,19 +95,62 @@ def _rows(columns: list[list[object]]) -> list[object]:
     return [tuple(column[number % len(column)] for column in columns) for number in range(count)]
 
 
-def knock(address: str, server: MeshKey | None, own: MeshKey | None, sender: NodeId, data: Sequence[bytes]) -> None:
-    """Send messages with a bare DEALER, which proves itself with `own`, or with nothing."""
-    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
-        dealer.setsockopt(zmq.LINGER, 300)
-        dealer.setsockopt(zmq.ROUTING_ID, routing_id(sender, os.getpid(), None))
+@contextmanager
+def dealer(
+    server: MeshKey | None, own: MeshKey | None, sender: NodeId, linger_ms: int = 300
+) -> "Iterator[zmq.Socket[bytes]]":
+    """A bare DEALER that proves itself with `own`, or with nothing, to whom it is connected."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as made:
+        made.setsockopt(zmq.LINGER, linger_ms)
+        made.setsockopt(zmq.ROUTING_ID, routing_id(sender, os.getpid(), None))
         if server is not None and own is not None:
-            dealer.setsockopt(zmq.CURVE_SERVERKEY, server.public.encode())
-            dealer.setsockopt(zmq.CURVE_PUBLICKEY, own.public.encode())
-            dealer.setsockopt(zmq.CURVE_SECRETKEY, own.secret.encode())
-        dealer.connect(address)
-        for each in data:
-            with suppress(zmq.Again):
-                dealer.send(each, zmq.NOBLOCK)
+            made.setsockopt(zmq.CURVE_SERVERKEY, server.public.encode())
+            made.setsockopt(zmq.CURVE_PUBLICKEY, own.public.encode())
+            made.setsockopt(zmq.CURVE_SECRETKEY, own.secret.encode())
+        yield made
+
+
+def pour(into: "zmq.Socket[bytes]", data: Sequence[bytes]) -> None:
+    """Send all that the socket takes."""
+    for each in data:
+        with suppress(zmq.Again):
+            into.send(each, zmq.NOBLOCK)
+
+
+def knock(address: str, server: MeshKey | None, own: MeshKey | None, sender: NodeId, data: Sequence[bytes]) -> None:
+    """Send messages over a new connection."""
+    with dealer(server, own, sender) as made:
+        made.connect(address)
+        pour(made, data)
+
+
+class Veteran:
+    """Holds a connection that it opened as a member, with a key that is revoked later."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]", address: str) -> None:
+        self._socket = socket
+        self._monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        socket.connect(address)
+
+    def is_let_in(self) -> bool:
+        """Whether the node has opened to it."""
+        return bool(self._monitor.poll(0)) and self._heard() == zmq.EVENT_HANDSHAKE_SUCCEEDED
+
+    def is_cut(self) -> bool:
+        """Whether the node has closed the connection."""
+        return bool(self._monitor.poll(0)) and self._heard() == zmq.EVENT_DISCONNECTED
+
+    def _heard(self) -> int:
+        return int(recv_monitor_message(self._monitor)["event"])
+
+    def goes_on(self, data: Sequence[bytes]) -> None:
+        """Send over the same socket, which tries to connect again with the same key for as long as it exists."""
+        pour(self._socket, data)
+
+    def close(self) -> None:
+        """Let go of the monitor."""
+        self._socket.disable_monitor()
+        self._monitor.close()
 
 
 def send_all(address: str, key: MeshKey, sender: NodeId, messages: Sequence[Message]) -> None:

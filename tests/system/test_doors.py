@@ -1,4 +1,5 @@
-"""Nobody makes a node run code: canary pickles in every message, from everybody, and recordings that are replayed.
+"""Nobody makes a node run code: canary pickles in every message, from everybody, those who were members included, and
+recordings that are replayed.
 
 Each canary leaves the id of the process that loads it. Task processes of a member may load some: that is what they are
 there for. Nodes, and who only knocks, must not.
@@ -6,7 +7,7 @@ there for. Nodes, and who only knocks, must not.
 
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ from tests.system.real_mesh import RealMesh, eventually, finish, is_running
 from tests.system.strangers import (
     AUDITED,
     Recorder,
+    Veteran,
     canary,
     connect,
+    dealer,
     free_port,
     key_of,
     knock,
@@ -56,6 +59,12 @@ class Guarded:
         mesh.await_ready("two")
         mesh.await_nodes(2)
 
+    def ports(self) -> dict[str, NodeId]:
+        """Every port of the mesh, one for each node, and the id of the other node: from that one it takes orders."""
+        assert [line.partition(" ")[0] for name in NODES for line in listening(self.mesh.pid(name))] == ["tcp", "tcp"]
+        one, two = sorted((report.member for report in self.mesh.client().nodes()), key=lambda member: member.name)
+        return {self.address: two.id, two.address: one.id}
+
     @property
     def run_count(self) -> int:
         """How many runs the store knows."""
@@ -83,36 +92,77 @@ def test_no_canary_is_loaded_by_a_node_and_no_recording_has_an_effect(guarded: G
     bait = canary(guarded.canaries)
     key, other = key_of(guarded.mesh), make_key()
     member = next(report.member for report in guarded.mesh.client().nodes() if report.member.name == "two")
-    messages = [each for each in messages_with(bait) if not isinstance(each, Drain)]
+    messages = messages_with(bait)
     packed = [encode_message(each) for each in messages]
     assert finish(guarded.mesh.submit("simple")) is State.COMPLETED  # so that there is something to record
-    assert [line.partition(" ")[0] for line in listening(guarded.mesh.pid("one"))] == ["tcp"]
+    addresses = list(guarded.ports())
     before = guarded.run_count
 
     # Strangers: as they are, as ZeroMQ without a key, with another key, and with what was recorded.
-    for data in (bait, b"\x01" + bait, *packed):
-        with connect(guarded.address) as raw, suppress(OSError):
-            raw.sendall(data)
-    for server, own in ((None, None), (key, other), (other, other)):
-        knock(guarded.address, server, own, STRANGER, [bait, *packed])
+    for address in addresses:
+        for data in (bait, b"\x01" + bait, *packed):
+            with connect(address) as raw, suppress(OSError):
+                raw.sendall(data)
+        for server, own in ((None, None), (key, other), (other, other)):
+            knock(address, server, own, STRANGER, [bait, *packed])
     recordings = [bytes(each) for each in guarded.recorder.recordings if len(each) > 500]
     assert recordings
     for recorded in recordings:
-        replay(guarded.address, recorded)
+        replay(guarded.address, recorded, (len(recorded), 64, 200))
     assert not any(guarded.canaries.iterdir())  # not even in a task process
     assert guarded.run_count == before
 
     # Members, known and unknown.
     for sender in (STRANGER, member.id):
-        send_all(guarded.address, key, sender, messages)
-        knock(guarded.address, key, key, sender, [bait, b"\x01" + bait])
+        for address in addresses:  # but for the order to leave, which they may give
+            send_all(address, key, sender, [each for each in messages if not isinstance(each, Drain)])
+            knock(address, key, key, sender, [bait, b"\x01" + bait])
     eventually(lambda: "node=canary" in guarded.mesh.logs(), "what a member sends is acted on")
     guarded.assert_unharmed()
 
 
-def replay(address: str, recorded: bytes) -> None:
-    """Say again what somebody else said, at once and step by step, as an answer to each word of the node."""
-    for size in (len(recorded), 64, 200):
+def test_a_peer_whose_key_was_revoked_is_a_stranger(guarded: Guarded) -> None:
+    """It goes on over the connections that it had, tries new ones with what it knows, and replays what it has seen."""
+    bait = canary(guarded.canaries)
+    ports, old = guarded.ports(), key_of(guarded.mesh)
+    messages = messages_with(bait)
+    words = [bait, b"\x01" + bait, *map(encode_message, messages)]
+    before = guarded.run_count
+    with ExitStack() as stack:
+        veterans = [
+            stack.enter_context(closing(Veteran(stack.enter_context(dealer(old, old, sender, 0)), address)))
+            for address, sender in ports.items()
+        ]
+        for each in veterans:
+            eventually(each.is_let_in, "a member is let in")
+        rotated = guarded.mesh.cli("key", "rotate")
+        assert rotated.returncode == 0, rotated.stderr
+        new = key_of(guarded.mesh)
+        assert new != old
+        for each in veterans:
+            eventually(each.is_cut, "its connections are closed", seconds=2.0)
+
+        for each in veterans:
+            each.goes_on(words)
+        for address, sender in ports.items():
+            for server, own in ((old, old), (new, old), (None, None)):  # it may have learned the public half of the new
+                knock(address, server, own, sender, words)
+        for recorded in [bytes(each) for each in guarded.recorder.recordings if len(each) > 500]:
+            replay(guarded.address, recorded, (len(recorded),))
+        assert not any(guarded.canaries.iterdir())  # not even in a task process
+        assert guarded.run_count == before
+        assert "node=canary" not in guarded.mesh.logs()
+
+        # The same from a member is acted on, so what was sent before would have been by now; but for orders to leave.
+        for address, sender in guarded.ports().items():
+            send_all(address, new, sender, [each for each in messages if not isinstance(each, Drain)])
+        eventually(lambda: "node=canary" in guarded.mesh.logs(), "what a member sends is acted on")
+    guarded.assert_unharmed()
+
+
+def replay(address: str, recorded: bytes, sizes: tuple[int, ...]) -> None:
+    """Say again what somebody else said, in pieces of these sizes, each as an answer to a word of the node."""
+    for size in sizes:
         with connect(address) as raw, suppress(OSError):
             raw.settimeout(0.1)
             for start in range(0, min(len(recorded), 2000), size):

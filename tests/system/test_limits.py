@@ -79,7 +79,7 @@ def test_a_value_or_an_output_that_is_too_large_harms_its_task_only(limited: Rea
     run = limited.submit(greedy(limited, "chatty"))
     assert finish(run) is State.COMPLETED
     lines = printed(run)
-    assert lines[-1] == "output cut: more than 2000 bytes"
+    assert lines[-1] == "output cut: more than 2000 bytes (limits.max_output_bytes)"
     assert len("\n".join(lines[:-1])) <= 2000
     assert finish(limited.submit(greedy(limited, "fine"))) is State.COMPLETED
 

@@ -1,0 +1,105 @@
+"""What becomes of the strays of a task process when its end and an order of the node meet.
+
+The template runs alone here, with a program of the test in the place of a task process. The order always comes after
+the template has heard of an end, and before it looks who has ended.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from meshflow.runtime.orders import ORDER, REPORT, Endpoints, Order, Report
+from tests.runtime.executor_bench import PATIENCE_S, is_alive
+
+PROGRAM = """
+import os, select, socket, subprocess, sys
+from meshflow.runtime.template import Template
+
+class Late(Template):
+    is_late = True
+
+    def _reap(self):
+        if self.is_late:
+            self.is_late = False
+            print("about to reap", flush=True)
+            select.select([self._control], [], [])
+        super()._reap()
+
+birth = Late(socket.socket(fileno=int(sys.argv[1]))).serve()
+if birth is not None:
+    stray = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    os.write(birth.endpoints.stdout, b"%d" % stray.pid)
+    os.read(birth.endpoints.jobs, 1)
+    os._exit(0)
+"""
+
+
+class LateTemplate:
+    """The node's end of a template that takes an order between hearing of the end of process 1 and looking for it."""
+
+    def __init__(self, opened: ExitStack) -> None:
+        self._control, theirs = (opened.enter_context(end) for end in socket.socketpair())
+        self._control.settimeout(PATIENCE_S)
+        command = [sys.executable, "-c", PROGRAM, str(theirs.fileno())]
+        self._process = opened.enter_context(
+            subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE)
+        )
+        theirs.close()
+        opened.callback(self._control.close)  # Before the process is waited for: this ends it.
+
+    def stray_of_process(self) -> int:
+        """Have process 1 forked, and let it end; gives the process id of what it left running."""
+        (jobs, until), (heard, stdout) = os.pipe(), os.pipe()
+        socket.send_fds(self._control, [ORDER.pack(Order.SPAWN, 1)], Endpoints(jobs, stdout, stdout, stdout))
+        os.close(jobs)
+        os.close(stdout)
+        assert self.report()[:2] == (Report.SPAWNED, 1)
+        stray = int(os.read(heard, 64))
+        os.close(heard)
+        os.close(until)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"about to reap\n"
+        return stray
+
+    def order(self, order: Order, number: int) -> None:
+        """Give an order."""
+        self._control.sendall(ORDER.pack(order, number))
+
+    def report(self) -> tuple[int, int, int]:
+        """The next report."""
+        report, number, detail = REPORT.unpack(self._control.recv(REPORT.size, socket.MSG_WAITALL))
+        return report, number, detail
+
+
+@pytest.fixture
+def template() -> Iterator[LateTemplate]:
+    """A template without task processes."""
+    with ExitStack() as opened:
+        yield LateTemplate(opened)
+
+
+def test_what_a_process_left_running_is_spared_if_the_order_to_retire_it_comes_with_its_end(
+    template: LateTemplate,
+) -> None:
+    stray = template.stray_of_process()
+
+    template.order(Order.RETIRE, 1)
+
+    assert template.report() == (Report.EXITED, 1, 0)
+    assert is_alive(stray)
+
+
+def test_what_a_process_left_running_is_dead_when_its_end_is_told_whatever_else_was_ordered(
+    template: LateTemplate,
+) -> None:
+    stray = template.stray_of_process()
+
+    template.order(Order.RETIRE, 99)
+
+    assert template.report() == (Report.EXITED, 1, 0)
+    assert not is_alive(stray)
