@@ -8,7 +8,7 @@
 Invariants:
 1. The connection to the mesh belongs to one thread, which does one thing after the other. Who follows a run has a
    connection and a thread to itself for as long.
-2. What came of calls is brought to the loop by the handful: all that arrives before the loop looks costs it one wake-up.
+2. What came of calls is brought to the loop by the handful: what arrives before the loop looks costs one wake-up.
 3. Who gives up waiting for a call ends it: a future that is cancelled, or whose task is, is that of a call that is
    ended, even if it runs. A run goes on, whoever waits for it.
 """
@@ -16,17 +16,20 @@ Invariants:
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from meshflow.async_run_handle import AsyncRunHandle
+from meshflow.call_maker import CallMaker
 from meshflow.calls import CallFuture, CallOptions, Calls
 from meshflow.client import Client
 from meshflow.config import Config
+from meshflow.core.calling import Call
 from meshflow.core.records import RunRecord
 from meshflow.follow import News
 from meshflow.following import FollowingAll, Listening
@@ -38,72 +41,104 @@ from meshflow.references import LAST
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PORTION = 256
-"""Calls that `map` pickles before the loop has its turn: a few milliseconds."""
+_PORTION = 1024
+"""Calls that `map` pickles before the loop has its turn, which is after some ten milliseconds."""
 
 
 class AsyncFuture(asyncio.Future[T], Generic[T]):
     """The outcome of one call, to be awaited. To cancel it ends the call."""
 
-    def __init__(self, calls: Calls, outcome: CallFuture[T]) -> None:
-        super().__init__()
-        self._calls = calls
-        self._outcome_there = outcome
+    def __init__(self, bridge: "_Bridge", call: Call) -> None:
+        super().__init__(loop=bridge.loop)
+        self._bridge = bridge
+        self._call = call
 
     def cancel(self, msg: Any = None) -> bool:
         """Give up the call, and end it even if it runs. False: it has ended already."""
         if not super().cancel(msg):
             return False
-        self._calls.cancel([self._outcome_there])
+        self._bridge.end(self._call)
         return True
+
+
+class _Far(CallFuture[T], Generic[T]):
+    """The end of a future where its call is made: nobody waits there, so what came of it only passes."""
+
+    def __init__(self, bridge: "_Bridge", call: Call) -> None:
+        super().__init__(call)
+        self._bridge = bridge
+        self.near: AsyncFuture[T] = AsyncFuture(bridge, call)
+
+    def set_result(self, result: T) -> None:
+        """Pass a result on."""
+        self._bridge.bring(self.near, None, result)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Pass an error on."""
+        self._bridge.bring(self.near, exception, None)
 
 
 class _Bridge:
     """Brings what came of calls from the thread that makes them to the loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._arrived: deque[tuple[AsyncFuture[Any], Future[Any]]] = deque()
+    def __init__(self, loop: asyncio.AbstractEventLoop, hire: Callable[[], CallMaker]) -> None:
+        self.loop = loop
+        self.calls = Calls(hire, partial(_Far, self))
+        self._arrived: deque[tuple[AsyncFuture[Any], BaseException | None, Any]] = deque()
         self._is_awaited = False
         """Whether the loop will look."""
+        self._is_closed = False
 
-    def bring(self, future: AsyncFuture[Any], outcome: Future[Any]) -> None:
+    def close(self) -> None:
+        """End all calls. Who awaits one hears of it, and asyncio does not complain of those that nobody awaits."""
+        self._is_closed = True
+        self.calls.close()
+
+    def end(self, call: Call) -> None:
+        """In the loop: end a call."""
+        if isinstance(call.mark, CallFuture):
+            self.calls.cancel([call.mark])
+
+    def bring(self, future: AsyncFuture[Any], error: BaseException | None, result: Any) -> None:
         """In the thread: have the loop settle a future."""
-        self._arrived.append((future, outcome))
+        self._arrived.append((future, error, result))
         if not self._is_awaited:
             self._is_awaited = True
             with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-                self._loop.call_soon_threadsafe(self._settle)
+                self.loop.call_soon_threadsafe(self._settle)
 
     def _settle(self) -> None:
         self._is_awaited = False  # Before it looks: what arrives from now on may be missed.
         while self._arrived:
-            future, outcome = self._arrived.popleft()
+            future, error, result = self._arrived.popleft()
             if future.done():
                 continue
-            if outcome.cancelled():
-                asyncio.Future.cancel(future)
-            elif (error := outcome.exception()) is None:
-                future.set_result(outcome.result())
+            if error is None:
+                future.set_result(result)
             elif isinstance(error, StopIteration):  # Which a coroutine would take for an end of its own.
                 wrapped = RuntimeError(f"the call raised StopIteration: {error}")
                 wrapped.__cause__ = error
                 future.set_exception(wrapped)
             else:
                 future.set_exception(error)
+            if self._is_closed:
+                future.exception()
 
 
 class AsyncCalling:
     """Submits functions with certain options; `AsyncClient.options` makes one."""
 
-    def __init__(self, calls: Calls, bridge: _Bridge, options: CallOptions) -> None:
-        self._calls = calls
+    def __init__(self, bridge: _Bridge, options: CallOptions) -> None:
         self._bridge = bridge
         self._options = options
 
+    def options(self, **changes: Any) -> "AsyncCalling":
+        """The same with other options; see `CallOptions`."""
+        return AsyncCalling(self._bridge, replace(self._options, **changes))
+
     def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> AsyncFuture[T]:
         """Call a function on the mesh; as `AsyncClient.submit`."""
-        return self._awaited(self._calls.submit(self._options, function, arguments, keywords))
+        return _near(self._bridge.calls.submit(self._options, function, arguments, keywords))
 
     async def map(self, function: Callable[..., T], /, *iterables: Iterable[Any]) -> list[AsyncFuture[T]]:
         """Call a function for each element, or for each row of several iterables; as `AsyncClient.map`."""
@@ -111,7 +146,7 @@ class AsyncCalling:
         rows = zip(*iterables, strict=False)
         try:
             while portion := list(islice(rows, _PORTION)):
-                made += map(self._awaited, self._calls.map(self._options, function, portion))
+                made += map(_near, self._bridge.calls.map(self._options, function, portion))
                 await asyncio.sleep(0)
         except BaseException:
             for future in made:
@@ -119,10 +154,11 @@ class AsyncCalling:
             raise
         return made
 
-    def _awaited(self, outcome: CallFuture[T]) -> AsyncFuture[T]:
-        future = AsyncFuture(self._calls, outcome)
-        outcome.add_done_callback(partial(self._bridge.bring, future))
-        return future
+
+def _near(far: CallFuture[T]) -> AsyncFuture[T]:
+    assert isinstance(far, _Far)
+    near: AsyncFuture[T] = far.near
+    return near
 
 
 class AsyncClient:
@@ -137,7 +173,6 @@ class AsyncClient:
         self._given = client
         self._thread: ThreadPoolExecutor | None = None
         self._client: Client | None = None
-        self._calls: Calls | None = None
         self._bridge: _Bridge | None = None
 
     def __await__(self) -> Generator[Any, None, "AsyncClient"]:
@@ -145,9 +180,8 @@ class AsyncClient:
 
     async def __aenter__(self) -> "AsyncClient":
         self._thread = ThreadPoolExecutor(1, "meshflow-async")
-        self._bridge = _Bridge(asyncio.get_running_loop())
         try:
-            self._client, self._calls = await self.perform(self._open)
+            self._client, self._bridge = await self.perform(partial(self._open, asyncio.get_running_loop()))
         except BaseException:
             self._thread.shutdown(wait=False)
             raise
@@ -156,21 +190,22 @@ class AsyncClient:
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
-    def _open(self) -> tuple[Client, Calls]:
+    def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[Client, _Bridge]:
         given = self._given
-        client = (
-            Client(self._config, self._connect) if given is None else Client(given.config, mesh=given.mesh.another())
-        )
-        calls = Calls(client.mesh.hire)
-        calls.start()  # So that no call has to wait for it, and the loop with it.
-        return client, calls
+        if given is None:
+            client = Client(self._config, self._connect)
+        else:
+            client = Client(given.config, mesh=given.mesh.another())
+        bridge = _Bridge(loop, client.mesh.hire)
+        bridge.calls.start()  # So that no call has to wait for it, and the loop with it.
+        return client, bridge
 
     async def close(self) -> None:
         """Leave the mesh. Runs go on; calls that have not ended are ended."""
-        client, calls, thread = self._client, self._calls, self._thread
-        self._client = self._calls = None
-        if client is not None and calls is not None and thread is not None:
-            await self.perform(calls.close)
+        client, bridge, thread = self._client, self._bridge, self._thread
+        self._client = self._bridge = None
+        if client is not None and bridge is not None and thread is not None:
+            await self.perform(bridge.close)
             await self.perform(client.close)
             thread.shutdown(wait=False)
 
@@ -179,14 +214,13 @@ class AsyncClient:
     @property
     def calling(self) -> AsyncCalling:
         """Submits functions as this client does without further options."""
-        if self._calls is None or self._bridge is None:
+        if self._bridge is None:
             raise RuntimeError("this client is not open: use it in `async with`, or await it")
-        return AsyncCalling(self._calls, self._bridge, CallOptions())
+        return AsyncCalling(self._bridge, CallOptions())
 
     def options(self, **changes: Any) -> AsyncCalling:
         """What submits functions with these options, the fields of `calls.CallOptions`."""
-        calling = self.calling
-        return AsyncCalling(calling._calls, calling._bridge, CallOptions(**changes))
+        return self.calling.options(**changes)
 
     @overload
     def submit(

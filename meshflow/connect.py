@@ -54,9 +54,9 @@ def open_mesh(settings: Settings, connect: str | None = None, environ: Mapping[s
         key, *others = keys()
         return Line(new_node_id(random.SystemRandom()), key, address, limits(), others=others)
 
-    def call(members: Sequence[Member]) -> "CallerThread":
+    def call(members: Sequence[Member], max_out: int | None) -> "CallerThread":
         from meshflow.runtime.caller_thread import CallerThread
 
-        return CallerThread(new_node_id(random.SystemRandom()), keys, addresses, members, limits())
+        return CallerThread(new_node_id(random.SystemRandom()), keys, addresses, members, limits(), max_out)
 
     return Mesh(dial, addresses, call, timeout_s=mesh.timeout_s)

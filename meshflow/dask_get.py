@@ -47,13 +47,14 @@ def get(
     """The values of `keys`, nested as these are, computed on a mesh: a scheduler for dask.
 
     `client` makes the calls, on nodes that serve `queue`; None: the one that this program has for `connect`, see
-    `shared_client`. `num_workers` is how many tasks are out at a time; None: as dask's configuration says, else some for
-    each slot. What else dask's schedulers take is passed on; `rerun_exceptions_locally` has no effect. Inside a task
-    process the graph is computed on the spot.
+    `shared_client`. `num_workers` is how many tasks are out at a time; None: as dask's configuration says, else some
+    for each slot. What else dask's schedulers take is passed on; `rerun_exceptions_locally` has no effect. Inside a
+    task process the graph is computed on the spot.
 
     Raises:
         Whatever the first task that fails has raised; the others are ended.
-        PickleFailed: a task, or what it needs or returns, cannot be pickled or is too large for a message.
+        PickleFailed: a task, or what it needs or returns, cannot be pickled.
+        CallFailed: what a task needs or returns does not fit into a message, or its process died.
         NoMesh, NodeDidNotStart: there is no mesh.
     """
     graph = _optimized(dsk, keys)

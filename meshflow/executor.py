@@ -17,6 +17,7 @@ forgotten without a `shutdown`, what was submitted is still done, and then all t
 
 import atexit
 import logging
+import os
 import secrets
 import threading
 import time
@@ -71,9 +72,8 @@ class Executor(futures.Executor):
         configuration names or that runs on this host. If there is none at all, a local one is started, which ends with
         the executor.
 
-        `max_workers` bounds how many calls are handed to the mesh at a time, and how many slots a local mesh has. None:
-        as many as the mesh takes, or a slot for each core. Of a large mesh, leave it out: short calls travel together
-        only as far as it allows.
+        `max_workers` bounds how many calls run at a time; a local mesh has as many slots. None: as many as the mesh
+        takes, or a slot for each core.
 
         `initializer` is called with `initargs` once in each task process, before the first call of this executor there.
         If both it and a function come from a script or a notebook, it is called once for each such function, which has
@@ -97,14 +97,13 @@ class Executor(futures.Executor):
             is_local = False
             if client is None:
                 client, is_local = _open(opened, connect, max_workers, queue)
-            maker = client.mesh.hire()
+            maker = client.mesh.hire(None if is_local else max_workers)
             opened.callback(maker.close)
-            members = client.mesh.living()
-            self._pool = _Pool(maker, None if is_local else max_workers, opened.pop_all())
-        slots = sum(member.slots for member in members if queue in member.queues)
-        self._max_workers = max_workers or max(1, slots)  # Libraries look at it, such as dask.
-        self._calls = Calls(lambda: self._pool, partial(_Outcome, self._pool))
-        weakref.finalize(self, self._pool.shut_down, wait=False).atexit = False
+            slots = sum(member.slots for member in client.mesh.living() if queue in member.queues)
+            self._max_workers = max_workers or max(1, slots)  # Libraries look at it, such as dask.
+            self._pool = pool = _Pool(maker, self._max_workers, opened.pop_all())
+        self._calls = Calls(lambda: pool, partial(_Outcome, pool))
+        weakref.finalize(self, pool.shut_down, wait=False).atexit = False
 
     @property
     def _broken(self) -> str:
@@ -153,7 +152,7 @@ class Executor(futures.Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls, and close what was opened once all are done. With `wait`, wait for that. With
-        `cancel_futures`, cancel those that have not begun. A client that was given stays open."""
+        `cancel_futures`, cancel those that wait behind the first `max_workers`. A client that was given stays open."""
         self._pool.shut_down(wait=wait, cancel_futures=cancel_futures)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -164,19 +163,18 @@ class Executor(futures.Executor):
 
 
 class _Pool:
-    """The calls of one executor: a `CallMaker` in front of another, that hands on at most `bound` at a time."""
+    """The calls of one executor: a `CallMaker` in front of another, which knows what is to be waited for."""
 
-    def __init__(self, maker: CallMaker, bound: int | None, opened: ExitStack) -> None:
+    def __init__(self, maker: CallMaker, max_workers: int, opened: ExitStack) -> None:
         self.broken = ""
         """Why no more calls are made; empty if they are."""
         self._maker = maker
-        self._bound = bound
+        self._max_workers = max_workers
         self._opened = opened
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._pending: dict[Call, CallFuture[Any]] = {}
-        self._out: dict[Call, None] = {}
-        self._waiting: deque[tuple[Call, bytes]] = deque()
+        self._pid = os.getpid()
         self._is_shut = False
         self._is_done = threading.Event()
         # After the maker's, which ends all calls: the last that was registered goes first.
@@ -190,19 +188,18 @@ class _Pool:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def make(self, calls: Sequence[Call], code: bytes) -> None:
-        """Have calls made, now or as soon as the bound allows."""
+        """Have calls made."""
         with self._lock:
             self.check()
             outcomes = [call.mark for call in calls if isinstance(call.mark, CallFuture)]
             self._pending.update(zip(calls, outcomes, strict=True))
-            if self._bound is not None:
-                self._waiting.extend((call, code) for call in calls)
+        try:
+            self._maker.make(calls, code)
+        except BaseException:
+            self._forget(calls)
+            raise
         for outcome in outcomes:
             outcome.add_done_callback(self._ended)
-        if self._bound is None:
-            self._maker.make(calls, code)
-        else:
-            self._hand_on(self._bound)
 
     def end(self, calls: Sequence[Call]) -> None:
         """End calls, even if they run."""
@@ -211,26 +208,16 @@ class _Pool:
     def close(self) -> None:
         """Nothing: `shut_down` closes the maker, when its work is done."""
 
-    def _hand_on(self, bound: int) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting or len(self._out) >= bound:
-                    return
-                call, code = self._waiting.popleft()
-                if call not in self._pending:
-                    continue
-                self._out[call] = None
-            self._maker.make([call], code)  # Without the lock: futures may be settled by it.
-
     def _ended(self, outcome: futures.Future[Any]) -> None:
         assert isinstance(outcome, CallFuture)
+        self._forget([outcome.call])
+
+    def _forget(self, calls: Sequence[Call]) -> None:
         with self._lock:
-            self._out.pop(outcome.call, None)
-            self._pending.pop(outcome.call, None)
+            for call in calls:
+                self._pending.pop(call, None)
             if self._is_shut and not self._pending:
                 self._is_done.set()
-        if self._bound is not None:
-            self._hand_on(self._bound)
 
     def break_down(self, problem: InitializerFailed) -> None:
         """Have all calls fail: their processes cannot be made ready."""
@@ -247,13 +234,15 @@ class _Pool:
 
     def shut_down(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """As `Executor.shutdown`. Without `wait`, a thread closes what is open, and the program does not end before."""
+        if os.getpid() != self._pid:
+            return  # A fork has neither the calls nor what is to be closed.
         with self._lock:
             self._is_shut = True
-            calls = self._pending if self._bound is None else [call for call, _ in self._waiting]
-            left = [self._pending[call] for call in calls if call in self._pending] if cancel_futures else []
-            if not self._pending:
+            left = list(self._pending.values())
+            if not left:
                 self._is_done.set()
-        for outcome in left:
+        # The first run, or are about to: it takes a moment until a node says that there is room.
+        for outcome in left[self._max_workers :] if cancel_futures else ():
             outcome.cancel()
         if wait or not threading.main_thread().is_alive():  # A program that ends can start no threads.
             self._finish()

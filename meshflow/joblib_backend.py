@@ -12,15 +12,17 @@ Invariants:
    batches over in a callback, where an error would be lost and its caller wait for ever.
 2. joblib's callbacks, which draw from the generator of the user, run in threads of their own: the thread of the client
    has nodes to answer. One that waits holds up no other, for it may be another `Parallel` that it draws from.
-3. Inside a task process nothing is handed over, so that no call waits for a slot that it holds itself.
+3. When calls were ended, joblib has heard of them all before it goes on: it would take what it hears later for a part
+   of the next work of the same `Parallel`.
+4. Inside a task process nothing is handed over, so that no call waits for a slot that it holds itself.
 
 Source: joblib, "Custom backend API" (1.5).
 """
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict
+from threading import Condition
 from typing import Any
 
 from joblib.parallel import AutoBatchingMixin, BatchedCalls, ParallelBackendBase, register_parallel_backend
@@ -37,6 +39,9 @@ _MIN_JOBS = 2
 
 _MAX_THREADS = 1024
 """For callbacks. One is started only when all that are there wait."""
+
+_ABORT_S = 2.0
+"""How long joblib has to hear of what was ended: no time, unless a callback waits for the generator of the user."""
 
 Callback = Callable[[Future[Any]], object]
 
@@ -65,7 +70,9 @@ class MeshflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         self._connect = connect
         self._client = client
         self._options = CallOptions(**options)
-        self._out: set[CallFuture[Any]] = set()
+        self._out: set[Future[Any]] = set()
+        """The batches of which joblib was not told yet what came of them."""
+        self._told = Condition()
         self._callbacks = ThreadPoolExecutor(_MAX_THREADS, "meshflow-joblib")
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -87,7 +94,8 @@ class MeshflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
             future = Future()
             future.set_exception(problem)
         if callback is not None:
-            future.add_done_callback(lambda done: self._call_back(callback, done))
+            self._out.add(future)
+            future.add_done_callback(lambda ended: self._ended(ended, callback))
         return future
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
@@ -96,8 +104,11 @@ class MeshflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """End what was handed over and has not ended."""
-        if self._out:
-            self._connected().cancel(list(self._out))
+        out = list(self._out)
+        if out:
+            self._connected().cancel([future for future in out if isinstance(future, CallFuture)])
+            with self._told:
+                self._told.wait_for(lambda: self._out.isdisjoint(out), _ABORT_S)
 
     def terminate(self) -> None:
         """A `Parallel` has done its work."""
@@ -111,14 +122,21 @@ class MeshflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
     def _hand_over(self, batch: BatchedCalls) -> Future[Any]:
         function = batch.items[0][0]
         kind = Kind(make_batch, getattr(function, "__name__", type(function).__name__))
-        future = self._connected().options(**asdict(self._options)).submit(kind, batch)
-        self._out.add(future)
-        future.add_done_callback(self._out.discard)
-        return future
+        return self._connected().options(**asdict(self._options)).submit(kind, batch)
 
-    def _call_back(self, callback: Callback, future: Future[Any]) -> None:
-        with suppress(RuntimeError):  # The program ends, and nobody waits any more.
-            self._callbacks.submit(callback, future)
+    def _ended(self, future: Future[Any], callback: Callback) -> None:
+        try:
+            self._callbacks.submit(self._tell, future, callback)
+        except RuntimeError:  # The program ends, and nobody waits any more.
+            self._out.discard(future)
+
+    def _tell(self, future: Future[Any], callback: Callback) -> None:
+        try:
+            callback(future)
+        finally:
+            with self._told:
+                self._out.discard(future)
+                self._told.notify_all()
 
 
 def make_batch(batch: BatchedCalls) -> Any:

@@ -1,5 +1,7 @@
 """A mesh on this machine for as long as a block of code runs."""
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,7 +16,8 @@ DEFAULT_QUEUES = ("workflow", "dag", "task")
 def local(
     slots: int | None = None, *, queues: Sequence[str] = DEFAULT_QUEUES, config: Config | None = None
 ) -> Iterator[Client]:
-    """Start a node on this machine, and end it with the block; nothing is left behind.
+    """Start a node on this machine, and end it with the block; nothing is left behind. What this program can import,
+    calls can import.
 
         with meshflow.local() as client:
             print(client.gather(client.map(len, ["a", "bc"])))
@@ -27,5 +30,6 @@ def local(
     """
     config = Config.from_file(None, strict=False) if config is None else config
     plan = NodePlan("local", tuple(queues), slots or 0)
-    with PrivateMesh(config, [plan]) as mesh, Client(config, mesh=mesh.connect()) as client:
+    libraries = [os.path.abspath(folder) for folder in sys.path if os.path.isdir(folder or os.curdir)]
+    with PrivateMesh(config, [plan], libraries) as mesh, Client(config, mesh=mesh.connect()) as client:
         yield client

@@ -72,8 +72,8 @@ Dial = Callable[[str], Link]
 """Opens a link to an address, without making contact yet."""
 
 
-Hire = Callable[[Sequence[Member]], CallMaker]
-"""Starts a maker of calls, given who is alive."""
+Hire = Callable[[Sequence[Member], int | None], CallMaker]
+"""Starts a maker of calls, given who is alive and how many may run at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +143,15 @@ class Mesh:
         self._link = None
         self._address = ""
 
-    def hire(self) -> CallMaker:
-        """Start what makes calls on the mesh.
+    def hire(self, max_out: int | None = None) -> CallMaker:
+        """Start what makes calls on the mesh, at most `max_out` at a time. None: as many as the mesh takes.
 
         Raises:
             NoMesh: no node answers.
         """
         assert self._hire is not None, "this mesh was made without"
         self._current()
-        return self._hire(self.living())
+        return self._hire(self.living(), max_out)
 
     def another(self) -> "Mesh":
         """A connection to the same mesh, for another thread."""

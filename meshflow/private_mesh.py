@@ -64,10 +64,12 @@ class NodePlan:
 
 
 class PrivateMesh:
-    """Starts nodes on entry, ends them on exit. `config` gives what a node needs to know besides: library folders."""
+    """Starts nodes on entry, ends them on exit. `config` gives what a node needs to know besides: library folders.
+    `libraries` are more of these."""
 
-    def __init__(self, config: Config, plans: Sequence[NodePlan]) -> None:
+    def __init__(self, config: Config, plans: Sequence[NodePlan], libraries: Sequence[str] = ()) -> None:
         self._config = config
+        self._libraries = libraries
         self._plans = plans
         self._folder = Path()
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
@@ -152,7 +154,8 @@ class PrivateMesh:
         settings = self._folder / "meshflow.yml"
         if not settings.exists():
             given = self._config.settings
-            content = {"libraries": list(given.libraries), "workflows": list(given.workflows), "mesh": {"name": _NAME}}
+            libraries = [*given.libraries, *self._libraries]
+            content = {"libraries": libraries, "workflows": list(given.workflows), "mesh": {"name": _NAME}}
             settings.write_text(json.dumps(content), encoding="utf-8")  # which is YAML too
         kept = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
         return {

@@ -21,13 +21,13 @@ _lock = threading.RLock()
 _clients: dict[tuple[int, str | None], Client] = {}
 """By the process, since the threads of a client do not survive a fork, and by what was asked for."""
 
-_TASK_PROCESS = "meshflow.runtime.child"
-"""What runs in task processes, and is imported nowhere else."""
+_CHILD = "meshflow.runtime.child"
+"""What runs in task processes. Elsewhere it need not be imported to know that this is none."""
 
 
 class Kind:
-    """What is called for some kind of work: by its name the mesh learns how long that takes, and lets short calls of one
-    kind travel together. Under one name for all, long calls would now and then wait behind each other."""
+    """What is called for some kind of work: by its name the mesh learns how long that takes, and lets short calls of
+    one kind travel together. Under one name for all, long calls would now and then wait behind each other."""
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._function = function
@@ -40,7 +40,7 @@ class Kind:
 def is_task_process() -> bool:
     """Whether this is a process of a node that runs tasks and calls. Whoever waits there for other calls holds a slot
     that these may need: adapters do the work on the spot."""
-    return _TASK_PROCESS in sys.modules
+    return bool(getattr(sys.modules.get(_CHILD), "is_task_process", False))
 
 
 def shared_client(connect: str | None = None) -> Client:

@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from meshflow.core.caller_settings import MARGIN_BYTES, CallerSettings
 from meshflow.core.calling import Call, Function, Line
 from meshflow.core.dispatch import Dispatcher, DispatchSettings
 from meshflow.core.effects import Effect, Send
@@ -48,28 +49,9 @@ _EPOCH = 1
 _MAX_WORK_BYTES = 8 * 1024 * 1024
 """A message that is larger than this carries one batch."""
 
-MARGIN_BYTES = 1024 * 1024
-"""What a message may hold beside one call, or one result: the rest of a batch, names and numbers."""
-
 _MAX_IDLE_LINES = 1024
 """Functions of which nothing waits and nothing is out, but whose pace is remembered. A program that makes a closure for
 each call has as many functions as calls."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallerSettings:
-    """How a client looks after its calls."""
-
-    lost_s: float = 2.0
-    """A batch that its node does not list so long after it was sent was lost on the way."""
-    silent_s: float = 3.0
-    """Seconds without a word about batches after which their node is asked. Above the worker's `holding_s`."""
-    max_losses: int = 3
-    """A call whose nodes died so often fails: it may be what kills them."""
-    max_batches: int = 1024
-    """Batches of a function that are in line for credit at a time."""
-    max_message_bytes: int = 64 * 1024 * 1024
-    """That of the transport."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +60,8 @@ class Ended:
 
     calls: tuple[Call, ...]
     value: bytes
-    """What the task process made of them; empty if `reason` is not. It may be of the first few calls only: the rest is
-    to be added `again`."""
+    """What the task process made of them; empty if `reason` is not. It may be of the first few calls only: see
+    `Caller.cut_short`."""
     reason: str = ""
     """Why there is nothing."""
 
@@ -136,8 +118,13 @@ class Caller:
             self._line(function, code).waiting.extend(fitting)
             self._touched[function] = None
 
-    def again(self, calls: Sequence[Call]) -> None:
-        """Make these once more, first of all: their batch was cut short before their turn."""
+    def cut_short(self, calls: Sequence[Call], made_count: int) -> None:
+        """Of a batch that ended, only the first few were made, at least one: the rest is made as if it had waited."""
+        self._lines[calls[0].function].was_cut(made_count)
+        self._again(calls[made_count:])
+
+    def _again(self, calls: Sequence[Call]) -> None:
+        """These go first when there is credit."""
         wanted = [call for call in calls if not call.is_cancelled]
         if not wanted:
             return
@@ -175,7 +162,8 @@ class Caller:
         self._slots = {}
         for member in members:
             for queue in () if member.is_draining else member.queues:
-                self._slots[queue] = self._slots.get(queue, 0) + member.slots
+                slots = self._slots.get(queue, 0) + member.slots
+                self._slots[queue] = min(slots, self._settings.max_out or slots)
         self._dispatcher.set_members(members)
         for node in self._handouts.nodes:
             if node not in alive:
@@ -219,7 +207,7 @@ class Caller:
                     if lacks_code:
                         self._dispatcher.forget_codes(sender)
                     if self._handouts.is_current(attempt, sender):
-                        self.again(self._batch(attempt.task))
+                        self._again(self._batch(attempt.task))
         self._seen[sender] = seen = max(seen, message.first + len(message.reports) - 1)
         self._handouts.heard(sender, now)
         return [Send(sender, ReportsAck(self._run, seen + 1))]
@@ -236,7 +224,7 @@ class Caller:
         else:
             for call in calls:
                 call.is_alone = True
-            self.again(calls)
+            self._again(calls)
 
     def _held(self, sender: NodeId, listed: Sequence[Attempt], now: float) -> list[Effect]:
         mine = [attempt for attempt in listed if attempt.run == self._run]
@@ -270,6 +258,8 @@ class Caller:
         """Hand out what can be. To be called after each batch of input, and at `deadline`."""
         effects: list[Effect] = []
         while True:
+            if self._settings.max_out is not None:  # What has ended makes room for any function.
+                self._touched |= {function: None for function, line in self._lines.items() if line.waiting}
             for function in self._touched:
                 self._queue_up(self._lines[function])
             self._touched.clear()
@@ -310,6 +300,9 @@ class Caller:
         """Have as many places in the dispatcher's queue as there are batches."""
         function = line.function
         wanted = min(line.batch_count(self._slots.get(function.queue, 0)), self._settings.max_batches)
+        if self._settings.max_out is not None:
+            taken = len(self._batches) + len(self._places) - len(line.places)
+            wanted = max(0, min(wanted, self._settings.max_out - taken))
         while len(line.places) < wanted:
             self._last_number += 1
             line.places.append(self._last_number)
@@ -383,7 +376,7 @@ class Caller:
                 self.ended.append(Ended((call,), b"", f"{why}, which has happened to it {call.loss_count} times"))
             else:
                 again.append(call)
-        self.again(again)
+        self._again(again)
 
 
 def _too_large(call: Call, code: bytes, room_bytes: int) -> Ended:

@@ -103,6 +103,10 @@ class Line:
             self._call_s += _WEIGHT * (each_s - self._call_s)
             self._limit = max(self._limit, _GROWTH * call_count)
 
+    def was_cut(self, call_count: int) -> None:
+        """Only so many calls of a batch were made, for what they returned was large."""
+        self._limit = call_count
+
     def batch_count(self, slots: int) -> int:
         """How many batches the calls that wait make, on a mesh of so many slots."""
         return -(-len(self.waiting) // self._count(slots))

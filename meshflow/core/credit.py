@@ -25,7 +25,7 @@ class _Owner:
     is_hungry: bool = False
     """It said that more waits than it has credit for; not so any more once it was given some."""
     granted_at: float = -math.inf
-    """When credit was last granted; infinity: what it has is to be told again now."""
+    """When credit was last granted and told; infinity: what it has is to be told again now."""
     is_dirty: bool = False
     """Whether its totals must be told."""
 
@@ -86,7 +86,8 @@ class Credit:
         """Grant what there is room for: `room` jobs in all, what is outstanding included."""
         entries = self._owners.values()
         for entry in entries:
-            entry.granted_at = min(entry.granted_at, now)
+            # What was not told yet, because messages gather, cannot be used yet.
+            entry.granted_at = now if entry.is_dirty else min(entry.granted_at, now)
         self._share_out(room, now)
         lent_at = [entry.granted_at for entry in entries if entry.outstanding]
         has_unserved = any(entry.is_unserved for entry in entries)

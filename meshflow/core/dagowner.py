@@ -59,6 +59,9 @@ from meshflow.ids import NodeId, dag_run_name, workflow_of
 _ENTRY_BYTES = 96
 """What an entry weighs beside its value, roughly; only bounds the size of a batch."""
 
+_MANY = 64
+"""Attempts under way from which on the log may gather for `gather_s`: so many give the nodes enough to do meanwhile."""
+
 _MAX_NUMBER = 2**62
 """Reports and attempts of peers are numbered below; one that goes on from here still fits 64 bits."""
 
@@ -96,7 +99,9 @@ class DagOwner:
         self._doomed: dict[Attempt, None] = {}
         """Stale attempts that are told to end, and so must not be adopted later."""
         self._is_ending, self._progress_at, self._progress_done = False, 0.0, -1
-        self._asked_at = -math.inf
+        self._asked_at = self._appended_at = -math.inf
+        self._is_gathering = False
+        """Whether the last `flush` left something to a later one."""
         self._offset_s = 0.0
 
     # --- taking charge ---
@@ -373,6 +378,9 @@ class DagOwner:
     def flush(self, now: float, wall_at: float) -> list[Effect]:
         """End what is done, and send the next batch of the log."""
         self._offset_s = wall_at - now
+        self._is_gathering = now < self._gathers_until()
+        if self._is_gathering:
+            return []
         if self._to_acknowledge and not self.log.is_appending:  # else one acknowledgement would follow another
             self.log.add(then=[Send(node, ReportsAck(self.run, self._seen[node] + 1)) for node in self._to_acknowledge])
             self._to_acknowledge.clear()
@@ -381,7 +389,14 @@ class DagOwner:
         elif self._has_progress and now >= self._progress_at:
             self._progress_at, self._progress_done = now + self._settings.progress_s, self.fold.done_count
             self.log.add(requests=[self._update(None, None, None)])
+        if not self.log.is_appending:
+            self._appended_at = now
         return self.log.flush(wall_at)
+
+    def _gathers_until(self) -> float:
+        """Until when the log waits for more: an append for each of many short tasks would cost more than the tasks."""
+        is_busy = len(self.handouts) >= _MANY and not self.log.is_urgent
+        return self._appended_at + self._settings.gather_s if is_busy else -math.inf
 
     @property
     def _has_progress(self) -> bool:
@@ -391,4 +406,6 @@ class DagOwner:
         """When `flush` is next due without any input."""
         due = self._delayed[0][0] if self._delayed else math.inf
         due = min(due, self._ask_at(), self._progress_at if self._has_progress else math.inf)
+        if self._is_gathering:
+            due = min(due, self._gathers_until())
         return min(due, self._inquiry.deadline())

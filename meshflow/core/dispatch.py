@@ -124,6 +124,10 @@ class Dispatcher:
         peer = self._peers.get(sender)
         if peer is None:
             return
+        if granted < peer.granted:
+            # It took back what was not used in time, and thinks that there is nothing here.
+            for line in self._lines.values():
+                line.told_at.pop(sender, None)
         peer.granted = granted
         # One that was taken for gone has its totals from before, and all that was sent to it then was given up.
         if not peer.is_met or (peer.sent > received and now - peer.sent_at > self.settings.resync_s):

@@ -62,6 +62,11 @@ class RunLog:
         return self._in_flight is not None
 
     @property
+    def is_urgent(self) -> bool:
+        """Whether something waits for what was added."""
+        return any(pending.then or pending.is_proof for pending in self._queue)
+
+    @property
     def backlog_count(self) -> int:
         """Entries that are not in the store yet."""
         flying = len(self._in_flight.entries) if self._in_flight else 0

@@ -3,6 +3,9 @@
 _WEIGHT = 0.2
 """Of the latest task in the average: what runs now counts, one odd task does not."""
 
+_MAX_GROWTH = 4
+"""A task counts as so many average ones at most: one that was held up says little about the next."""
+
 _SHORTEST_S = 1e-6
 
 
@@ -24,7 +27,8 @@ class Pace:
         if self._average_s is None:
             self._average_s = seconds
         else:
-            self._average_s += _WEIGHT * (seconds - self._average_s)
+            most_s = _MAX_GROWTH * max(self._average_s, _SHORTEST_S)
+            self._average_s += _WEIGHT * (min(seconds, most_s) - self._average_s)
 
     def is_at_least(self, seconds: float) -> None:
         """Tasks that run now take at least so long."""

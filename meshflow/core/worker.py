@@ -46,6 +46,9 @@ from meshflow.ids import NodeId, RunId, calls_of, is_calls
 _MAX_ENDED = 4096
 """Attempts that are remembered: those of some seconds at the highest rate that a node reaches."""
 
+_SUPPLIED = 4
+"""A node is well supplied while it holds one part in so many of the jobs that are worth fetching ahead."""
+
 _MAX_EPOCHS = 4096
 """Runs whose epoch is remembered, so that a stale owner's claim to one is seen through."""
 
@@ -76,6 +79,8 @@ class Worker:
         self._epochs: dict[RunId, int] = {}
         self._codes = Codes(settings.max_code_bytes)
         self._pace = Pace(settings.horizon_s, settings.max_prefetch)
+        self._ended_at = -math.inf
+        """When a task last ended."""
         self._told_at = -math.inf
         """When reports and credit were last told."""
         self._holding_at = math.inf
@@ -180,6 +185,7 @@ class Worker:
         self._started_count -= 1
         self._calls.ended(report.attempt)
         self.done_count += 1
+        self._ended_at = now
         self._pace.took((now - held.since) / held.turn)
         if held.is_cancelled and report.state is State.FAILED:
             # An owner had it ended. Should another one count it after all, it must not take that for a failure.
@@ -250,7 +256,7 @@ class Worker:
         if any(self._credit.untold()):
             due = min(due, gathers_until)
         if self._backlog:
-            due = min(due, self._held[self._backlog[0]].since + self.settings.stale_s)
+            due = min(due, self._stuck_at)
         return due
 
     # --- inside ---
@@ -320,7 +326,7 @@ class Worker:
         stale_s = self.settings.stale_s
         while self._pace.is_measured and len(self._backlog) > 2 * self._pace.prefetch(self.settings.slots):
             self._give_back(self._backlog[-1])
-        while self._backlog and now - self._held[self._backlog[0]].since >= stale_s:
+        while self._backlog and now >= self._stuck_at:
             # The measured duration is wrong for what runs now: every slot has been busy for longer.
             busy_s = [now - held.since for held in self._held.values() if held.is_started]
             self._pace.is_at_least(min(busy_s, default=stale_s))
@@ -334,15 +340,21 @@ class Worker:
         return self._recall()
 
     @property
+    def _stuck_at(self) -> float:
+        """When the job whose turn it is will have seen no task end for too long. A queue that moves is not stuck, even
+        if a job waits longer in it."""
+        return max(self._held[self._backlog[0]].since, self._ended_at) + self.settings.stale_s
+
+    @property
     def _capacity(self) -> int:
         return 0 if self.is_draining else self._slots + self._pace.prefetch(self.settings.slots)
 
     @property
     def _gathers_until(self) -> float:
-        """Until when reports and credit wait for more of their kind: while half of what is fetched ahead is still here,
+        """Until when reports and credit wait for more of their kind: while a part of what is fetched ahead is still here,
         no slot runs dry for want of a word, and a message for each of many short tasks costs more than the tasks."""
         ahead_count = len(self._held) - self._slots
-        is_supplied = 2 * ahead_count > self._pace.prefetch(self.settings.slots) > 0
+        is_supplied = _SUPPLIED * ahead_count > self._pace.prefetch(self.settings.slots) > 0
         return self._told_at + self.settings.gather_s if is_supplied else -math.inf
 
     def _tell(self, now: float) -> list[Effect]:

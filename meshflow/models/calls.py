@@ -21,6 +21,8 @@ _PROTOCOL = 5
 _DIGEST_BYTES = 16
 _Error = list[bytes | str]
 """A pickled error, what it says, and its traceback."""
+_RAISED = (Exception, SystemExit, KeyboardInterrupt)
+"""What the user's code may raise where there is nobody to tell; not what ends the process."""
 _PLAIN = frozenset((int, float, str, bytes, bool, type(None), complex))
 """Types whose objects have nothing in them that the receiver might lack."""
 
@@ -76,8 +78,8 @@ def load_results(value: bytes) -> Iterator[tuple[bool, Any]]:
 
 
 class Callee:
-    """Inside a task process: one function, and the calls of it. Whatever a call raises but `Terminated` goes to who made
-    it."""
+    """Inside a task process: one function, and the calls of it. Whatever a call raises goes to who made it, but for
+    `Terminated`."""
 
     def __init__(self, code: bytes) -> None:
         self._pid = os.getpid()
@@ -135,7 +137,7 @@ def _pickled(exc: BaseException) -> bytes:
     try:
         data = payload.dumps(exc)
         pickle.loads(data)  # Errors that want more arguments than they keep fail only here.
-    except (Exception, SystemExit, KeyboardInterrupt):  # The user's __reduce__ and __init__ may raise anything.
+    except _RAISED:  # By the user's __reduce__ and __init__.
         return b""
     return data
 
@@ -143,14 +145,14 @@ def _pickled(exc: BaseException) -> bytes:
 def _summary(exc: BaseException) -> str:
     try:
         return f"{type(exc).__name__}: {exc}"
-    except Exception as broken:  # The user's __str__ may raise anything.
+    except _RAISED as broken:  # By the user's __str__.
         return f"{type(exc).__name__} (its text cannot be shown: {type(broken).__name__})"
 
 
 def _text(exc: BaseException, trace: TracebackType | None) -> str:
     try:
         return "".join(traceback.format_exception(type(exc), exc, trace))
-    except Exception:  # As above, of the causes of the error too.
+    except _RAISED:  # By what the user's class has in the places of attributes that are looked at.
         return f"{_summary(exc)}\n"
 
 

@@ -19,7 +19,8 @@ import inspect
 import io
 import pickle
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from types import FunctionType, ModuleType
 from typing import Any
@@ -28,6 +29,7 @@ import cloudpickle
 
 from meshflow.errors import PickleFailed, WorkflowImportError
 from meshflow.models.action import Named
+from meshflow.models.remaking import remaker
 from meshflow.models.task_data import MultiTaskData, TaskData
 
 MAX_PAYLOAD_BYTES = 512 * 1024 * 1024
@@ -128,6 +130,8 @@ class Bundle:
         self._code: bytes
         self._tasks: dict[str, bytes]
         self._python, self._code, self._tasks = pickle.loads(data)
+        self._make_code: Callable[[], list[object]] | None = None
+        """None before the first task is made."""
 
     def task(self, name: str) -> Any:
         """The task `name`, made anew with functions of its own.
@@ -136,7 +140,9 @@ class Bundle:
             WorkflowImportError: it cannot be made here, most often because a module is missing.
         """
         try:
-            return _TaskUnpickler(self._tasks[name], pickle.loads(self._code)).load()
+            if self._make_code is None:
+                self._make_code = remaker(pickle.loads(self._code)) or partial(pickle.loads, self._code)
+            return _TaskUnpickler(self._tasks[name], self._make_code()).load()
         except Exception as exc:  # Unpickling runs the user's code and imports; anything may come out of it.
             raise WorkflowImportError(
                 f"task {name!r} cannot be loaded on this node: {_reason(exc)}; {self._hint()}"

@@ -24,7 +24,8 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
-from meshflow.core.caller import Caller, CallerSettings
+from meshflow.core.caller import Caller, Ended
+from meshflow.core.caller_settings import CallerSettings
 from meshflow.core.calling import Call
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Effect, Send
@@ -63,7 +64,7 @@ class CallFailed(UsageError):
 
 class CallerThread:
     """Makes calls as the client `me`, until it is closed. `members` is who was alive of late, `seeds` tells addresses
-    where nodes may be once none of them answers."""
+    where nodes may be once none of them answers. `max_out` is that of `CallerSettings`."""
 
     def __init__(
         self,
@@ -72,8 +73,10 @@ class CallerThread:
         seeds: Callable[[], Sequence[str]],
         members: Sequence[Member],
         settings: TransportSettings,
+        max_out: int | None = None,
     ) -> None:
-        self._caller = Caller(me, CallerSettings(max_message_bytes=settings.max_message_bytes), DispatchSettings())
+        caller_settings = CallerSettings(max_message_bytes=settings.max_message_bytes, max_out=max_out)
+        self._caller = Caller(me, caller_settings, DispatchSettings())
         self._find_keys = keys
         self._keys = tuple(keys())
         self._seeds = seeds
@@ -164,7 +167,7 @@ class CallerThread:
             while not self._is_closing:
                 self._turn()
                 self._is_asleep = True
-                if not self._inbox and not self._wakeups.has_more():
+                if not self._is_closing and not self._inbox and not self._wakeups.has_more():
                     poll.poll(self._patience_ms())
                 self._is_asleep = False
                 with suppress(BlockingIOError):
@@ -182,6 +185,7 @@ class CallerThread:
         with self._over_lock:
             while self._inbox:
                 self._inbox.popleft()()
+            self._deliver()
             goodbyes = self._caller.close()
             self._deliver()
             return goodbyes
@@ -241,11 +245,9 @@ class CallerThread:
                 for call in each.calls:
                     _settle(call, False, CallFailed(f"call of {call.function.name!r} failed: {each.reason}"))
                 continue
-            made = 0
-            for call, (is_result, value) in zip(each.calls, load_results(each.value), strict=False):
-                _settle(call, is_result, value)
-                made += 1
-            caller.again(each.calls[made:])
+            made_count = _settle_batch(each)
+            if made_count < len(each.calls):
+                caller.cut_short(each.calls, made_count)
 
     # --- who is there ---
 
@@ -262,7 +264,10 @@ class CallerThread:
         self._asked_at = now
         self._warn()
         if not self._addresses or self._unanswered_count > 1:
-            for address in self._seeds():
+            seeds: Sequence[str] = ()
+            with suppress(UsageError, OSError):  # The folder that tells may be unreadable for now.
+                seeds = self._seeds()
+            for address in seeds:
                 self._connections.send(Target(address, None), encode_message(AskStatus(0)), is_urgent=False)
         self._unanswered_count += 1
         if self._asked not in self._addresses:
@@ -303,6 +308,22 @@ class CallerThread:
                 queue,
                 served or "there is none",
             )
+
+
+def _settle_batch(ended: Ended) -> int:
+    """Settle the calls of a batch; how many of them were made."""
+    made = 0
+    try:
+        for call, (is_result, value) in zip(ended.calls, load_results(ended.value), strict=False):
+            _settle(call, is_result, value)
+            made += 1
+        if not made:
+            raise ValueError("there is none")
+    except Exception as exc:  # Task processes run other people's code, and may send anything.
+        for call in ended.calls:
+            _settle(call, False, CallFailed(f"call of {call.function.name!r} failed: its result is damaged: {exc!r}"))
+        return len(ended.calls)
+    return made
 
 
 def _settle(call: Call, is_result: bool, value: Any) -> None:

@@ -13,7 +13,9 @@ Invariants:
    task has imported stays, and so do threads that it left running.
 """
 
+import _signal  # type: ignore[import-not-found]
 import logging
+import math
 import os
 import signal
 import socket
@@ -22,7 +24,7 @@ import time
 import traceback
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 # Not used here, but by nearly every task: what is imported in the template is shared by all task processes.
 import meshflow.tasks.bash_task
@@ -55,9 +57,14 @@ _HEARD_S = 2.0
 _OWN_MODULES = ("meshflow.runtime.", "meshflow.models.", "meshflow.tasks.")
 """Whose frames are left out at the top of a traceback."""
 
+is_task_process = False
+"""Whether this process runs tasks, or has merely imported what does."""
+
 
 def main(endpoints: Endpoints, template: int, node_name: str) -> None:
     """Run tasks until the node hangs up."""
+    global is_task_process
+    is_task_process = True
     try:
         signal.signal(signal.SIGTERM, _raise_terminated)
         os.setsid()
@@ -213,24 +220,30 @@ class Surroundings:
         self._path = list(sys.path)
         self._umask = os.umask(0)
         os.umask(self._umask)
-        self._interrupt = signal.getsignal(signal.SIGINT)
+        self._interrupt = _signal.getsignal(signal.SIGINT)
         self._pipes = [_identity(fileno) for fileno in _PIPES]
         self._open_streams()
 
     def flush(self) -> None:
         """Send on what was printed, wherever the task left the streams."""
-        for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr):
+        if sys.stdout is self._stdout and sys.stderr is self._stderr:
+            streams: tuple[Any, ...] = (self._stdout, self._stderr)
+        else:
+            streams = (sys.stdout, sys.stderr, self._stdout, self._stderr)
+        for stream in streams:
             with suppress(OSError, ValueError, AttributeError):  # A task may have closed or replaced them.
                 stream.flush()
 
     def is_heard(self) -> bool:
         """Wait until the node has read what was printed. False: it can't, for the pipes are not in their places or are
         written to without end."""
-        give_up_at = time.monotonic() + _HEARD_S
+        give_up_at = math.inf
         try:
             if [_identity(fileno) for fileno in _PIPES] != self._pipes:
                 return False
             while any(processes.unread_bytes(fileno) for fileno in _PIPES):
+                if give_up_at == math.inf:
+                    give_up_at = time.monotonic() + _HEARD_S
                 if time.monotonic() > give_up_at:
                     return False
                 time.sleep(_HEARD_POLL_S)
@@ -250,9 +263,10 @@ class Surroundings:
             sys.path[:] = self._path
         os.umask(self._umask)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        if signal.getsignal(signal.SIGTERM) is not _raise_terminated:
+        # `signal.getsignal` would try to make members of an enumeration of them, which takes as long as all else.
+        if _signal.getsignal(signal.SIGTERM) is not _raise_terminated:
             signal.signal(signal.SIGTERM, _raise_terminated)
-        if signal.getsignal(signal.SIGINT) is not self._interrupt:
+        if _signal.getsignal(signal.SIGINT) is not self._interrupt:
             signal.signal(signal.SIGINT, self._interrupt)
         if (
             sys.stdout is not self._stdout

@@ -34,7 +34,7 @@ from meshflow.runtime.want import Want
 _HANG_UP_S = 1.0
 """Between the end of a connection and that of its process, which normally follows at once."""
 
-_MAX_QUEUED = 32
+_MAX_QUEUED = 128
 """Jobs behind the one that runs: what the socket to a process surely holds, and more than it does while a node is slow
 to answer."""
 

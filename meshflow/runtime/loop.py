@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from meshflow.core.caller import MARGIN_BYTES
+from meshflow.core.caller_settings import MARGIN_BYTES
 from meshflow.core.effects import (
     AnswerTask,
     Ask,
@@ -308,8 +308,8 @@ class NodeLoop:
         self._large.put(attempt.run, key, finished.value.inline, put)
 
     def _too_large(self, data: bytes, *, is_sent: bool = False) -> str:
-        """What is wrong with a value that a task hands on, if it is larger than it may be. `is_sent`: it must fit into a
-        message."""
+        """What is wrong with a value that a task hands on, if it is larger than it may be. `is_sent`: it must fit into
+        a message."""
         if is_sent and len(data) > self._max_sent_bytes:
             return (
                 f"has {len(data)} bytes, more than {self._max_sent_bytes} (limits.max_message_bytes is {MARGIN_BYTES} "

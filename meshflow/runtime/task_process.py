@@ -30,7 +30,7 @@ from meshflow.runtime.processes import unread_bytes
 _MAX_FRAME_BYTES = 1024 * 1024 * 1024
 """Twice what a task may hand on (`payload.MAX_PAYLOAD_BYTES`)."""
 
-_GATHER_S = 0.002
+_GATHER_S = 0.004
 """What is said by a process that has more to do may wait for so long, in seconds: it costs a node more to wake up than
 to hear of the end of a task."""
 
@@ -124,6 +124,7 @@ class TaskProcess:
         """Whether the next job has it drop all code."""
         self._last_number = 0
         self._is_connected = True
+        self._has_hung_up = False
         self._gathering: asyncio.TimerHandle | None = None
         self._reader = FrameReader(_MAX_FRAME_BYTES)
         with ExitStack() as opened:
@@ -286,16 +287,24 @@ class TaskProcess:
     # --- listening ---
 
     def _read(self) -> None:
+        if self._must_gather():
+            self._loop.remove_reader(self._talk)
+            self._gathering = self._loop.call_later(_GATHER_S, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        if self._must_gather():
+            self._gathering = self._loop.call_later(_GATHER_S, self._gathered)
+        elif self._is_connected and not self._has_hung_up:
+            self._loop.add_reader(self._talk, self._read)
+
+    def _must_gather(self) -> bool:
+        """Take what is there. Returns whether what follows may wait."""
         head = self.head
         self._read_once()
         is_next = self.head is not head  # Otherwise its task may have asked something, and ask on.
-        if is_next and self._is_connected and self._gathering is None and len(self.assigned) > _GATHER_COUNT:
-            self._loop.remove_reader(self._talk)
-            self._gathering = self._loop.call_later(_GATHER_S, self._listen)
-
-    def _listen(self) -> None:
-        self._gathering = None
-        self._loop.add_reader(self._talk, self._read)
+        may_wait = self._gathering is None and self._is_connected and not self._has_hung_up
+        return is_next and may_wait and len(self.assigned) > _GATHER_COUNT
 
     def _read_once(self) -> int:
         """Take what is there. Returns how much it was."""
@@ -306,6 +315,7 @@ class TaskProcess:
         except OSError:
             data = b""
         if not data:
+            self._has_hung_up = True
             self._loop.remove_reader(self._talk)
             self._events.hung_up(self)
             return 0

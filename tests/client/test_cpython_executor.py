@@ -1,4 +1,4 @@
-"""CPython's own tests of executors, run on `meshflow.Executor`: those for any executor, and those for pools of processes.
+"""CPython's own tests of executors, run on `meshflow.Executor`: those of any executor, and those of pools of processes.
 
 They are in the package `test` of the standard library, which not every Python has, and are not copied: their mixins are
 put on top of classes that make our executor. One local mesh serves them all, but scripts, which start their own. A test

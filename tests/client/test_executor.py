@@ -1,7 +1,6 @@
 """`meshflow.Executor` beyond CPython's tests, on a local mesh: which mesh it takes, and where it differs."""
 
 import asyncio
-import gc
 import os
 import threading
 import time
@@ -16,7 +15,7 @@ import pytest
 
 import meshflow
 from meshflow.client import Client
-from meshflow.errors import PickleFailed
+from meshflow.errors import PickleFailed, UsageError
 from meshflow.executor import Executor
 from meshflow.mesh import NoMesh
 
@@ -182,7 +181,6 @@ def test_an_executor_that_is_forgotten_does_what_it_was_given() -> None:
     outcome = executor.submit(pid_after, 0.2)
     forgotten = weakref.ref(executor)
     del executor
-    gc.collect()
     assert forgotten() is None
     assert outcome.result(10) != os.getpid()
     for thread in threading.enumerate():
@@ -200,14 +198,34 @@ def test_shutdown_without_waiting_ends_when_the_calls_have_ended(client: Client)
 
 def test_an_interrupted_program_ends_its_calls(client: Client) -> None:
     started_at = time.monotonic()
-    executor = Executor(client=client)
-    with pytest.raises(KeyboardInterrupt), executor:
-        outcome = executor.submit(time.sleep, 60)
-        while not outcome.running():
-            time.sleep(0.01)
-        raise KeyboardInterrupt
+    outcomes = []
+
+    def work() -> None:
+        with Executor(client=client) as executor:
+            outcomes.append(executor.submit(time.sleep, 60))
+            while not outcomes[0].running():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert time.monotonic() - started_at < 10
-    assert isinstance(outcome.exception(), futures.CancelledError)
+    assert isinstance(outcomes[0].exception(), futures.CancelledError)
+
+
+def test_a_fork_can_neither_use_nor_close_it(client: Client) -> None:
+    with Executor(client=client) as executor:
+        outcome = executor.submit(time.sleep, 0.3)
+        if not (child := os.fork()):
+            try:
+                with pytest.raises(UsageError, match="forked"):
+                    executor.submit(abs, -1)
+                executor.shutdown()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert outcome.result() is None
 
 
 def test_asyncio_runs_functions_in_it(client: Client) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
-from meshflow.core.caller import Caller, CallerSettings
+from meshflow.core.caller import Caller
+from meshflow.core.caller_settings import CallerSettings
 from meshflow.core.calling import Call, Function
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Ask, Effect, Emit, Kill, Recall, Send, SendTo, Start
@@ -42,6 +43,7 @@ class Host:
     slots: int
     waiting: list[Job] = field(default_factory=list)
     running: dict[Attempt, Job] = field(default_factory=dict)
+    begun_at: dict[Attempt, float] = field(default_factory=dict)
     wake_at: float = -1.0
 
 
@@ -58,8 +60,8 @@ class Client:
 
 
 class World:
-    """Everything there is. `loss` is the chance that a message is lost, and the same that it is doubled, or late; 0: all
-    come, in order."""
+    """Everything there is. `loss` is the chance that a message is lost, and the same that it is doubled, or late; 0:
+    all come, in order."""
 
     def __init__(self, seed: int, loss: float) -> None:
         self.rng = random.Random(seed)
@@ -117,6 +119,11 @@ class World:
         self._send_all(client.id, client.caller.cancel(calls))
         self._settle(client)
 
+    def look(self, client: Client) -> None:
+        """It learns who is alive."""
+        client.caller.set_members([host.node.membership.me for host in self.hosts.values()])
+        self._settle(client)
+
     def leave(self, client: Client) -> None:
         """It says goodbye and is gone."""
         self._send_all(client.id, client.caller.close())
@@ -155,7 +162,8 @@ class World:
                 for call, outcome in zip(each.calls, outcomes, strict=False):
                     if isinstance(call.mark, bytes):
                         client.results.setdefault(call.mark, []).append(outcome)
-                caller.again(each.calls[len(outcomes) :])
+                if len(outcomes) < len(each.calls):
+                    caller.cut_short(each.calls, len(outcomes))
         self._send_all(client.id, caller.flush(self.now))
         self._wake(client, caller.deadline(), lambda: self._settle(client))
 
@@ -244,6 +252,7 @@ class World:
             job = host.waiting.pop(0)
             self._note_begun(host, job)
             host.running[job.attempt] = job
+            host.begun_at[job.attempt] = self.now
             seconds = sum(self.rng.choice((1e-4, 1e-4, 1e-3, 0.05)) for _ in job.calls)
             state = State.FAILED if any(data.startswith(DEADLY) for data in job.calls) else State.COMPLETED
             self._at(
@@ -271,8 +280,8 @@ class World:
         # Large results cut a batch short.
         made = job.calls[: self.rng.randint(1, len(job.calls))] if self.rng.random() < 0.2 else job.calls
         value = b"|".join(b"done " + data for data in made) if state is State.COMPLETED else b""
-        took = 1e-4 * len(job.calls)
+        begun_at = host.begun_at.pop(attempt, self.now)
         host.node.task_finished(
-            Finished(attempt, state, Value(value), None, reason or state.value, self.now, self.now + took), self.now
+            Finished(attempt, state, Value(value), None, reason or state.value, begun_at, self.now), self.now
         )
         self._flush(host)

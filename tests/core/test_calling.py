@@ -94,6 +94,14 @@ def test_a_batch_takes_no_more_arguments_than_the_limit_but_a_single_call_may() 
     assert len(line.take(1)) > 1
 
 
+def test_where_results_are_large_batches_are_as_large_as_was_made_of_one() -> None:
+    line = grown(100_000)
+    line.was_cut(10)
+    assert len(line.take(1)) == 10
+    line.took(1e-4, 10)
+    assert len(line.take(1)) == 40
+
+
 def test_a_call_that_is_to_go_by_itself_does() -> None:
     line = grown(9)
     calls = list(line.waiting)

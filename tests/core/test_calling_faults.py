@@ -101,6 +101,7 @@ def test_every_call_ends_once_with_its_own_result_whatever_happens(seed: int, lo
     world.loss = 0.0
     world.run(10.0)
     for client in clients:
+        world.look(client)
         before = world.begun_count
         world.call(client, SHORT, b"last of " + client.id.encode())
         assert world.run(0.1, lambda before=before: world.begun_count > before), "credit has leaked"  # type: ignore[misc]
@@ -187,3 +188,17 @@ def test_work_from_a_client_that_the_node_has_forgotten_is_not_kept_for_ever() -
     del world.clients[client.id]
     world.run(SILENT_S + 10.0)
     assert kept_of_clients(world) == {}
+
+
+def test_two_clients_share_a_node_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(1, 0.0)
+    monkeypatch.setattr(world.rng, "choice", lambda _: 0.01)
+    world.join("safe 1")
+    world.run(1.0)
+    clients = [world.client("client 1"), world.client("client 2")]
+    for client in clients:
+        world.call(client, SHORT, *(b"%d" % number for number in range(400)))
+    for _ in range(10):
+        world.run(0.15)
+        first, second = (len(client.results) for client in clients)
+        assert abs(first - second) < 20, (first, second)

@@ -125,6 +125,7 @@ def test_an_owner_that_is_gone_has_no_credit_and_its_late_jobs_bring_none() -> N
 def test_an_owner_that_waits_in_vain_beside_two_gets_the_credit_of_each_in_turn() -> None:
     made = credit("ann")
     made.grant(1, 0.0)
+    assert made.totals(ANN) == (1, 0)
     for owner in (BOB, ME):
         made.offered(owner)
     made.grant(1, 0.1)
@@ -140,5 +141,18 @@ def test_an_owner_that_offered_and_used_no_credit_has_no_work_any_more() -> None
     made.grant(1, 0.0)
     made.offered(ANN)
     made.grant(1, 0.0)
+    assert made.totals(ANN) == (1, 0)
     made.grant(1, 1.0)
+    assert (made.totals(ANN), made.totals(BOB)) == ((0, 0), (1, 0))
+
+
+def test_credit_that_was_not_told_yet_is_not_taken_back_as_unused() -> None:
+    """Messages gather, for longer than credit may lie unused."""
+    made = credit("ann", "bob")
+    made.grant(1, 0.0)
+    made.grant(1, 1.0)
+    assert made.totals(ANN) == (1, 0)
+    made.grant(1, 1.004)
+    assert made.totals(ANN) == (1, 0)
+    made.grant(1, 1.005)
     assert (made.totals(ANN), made.totals(BOB)) == ((0, 0), (1, 0))

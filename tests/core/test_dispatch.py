@@ -281,3 +281,15 @@ def test_no_job_is_lost_or_doubled_and_no_credit_is_exceeded(steps: list[tuple[s
         made.offers(tick * 0.1)
         counts = {queue: list(waiting.values()).count(queue) for queue in waiting.values()}
         assert made.waiting == counts
+
+
+def test_who_takes_back_credit_although_jobs_wait_is_told_of_them_again_at_once() -> None:
+    """It came too late to be used, so that the node thinks that there is nothing here."""
+    made = dispatcher(member(ANN), waiting=1)
+    made.offers(0.0)
+    made.demand(ANN, 1, 0, 0.1)
+    made.demand(ANN, 0, 0, 0.11)
+    assert made.pump(0.11) == []
+    assert made.offers(0.11) == [(ANN, {"task": 1})]
+    made.demand(ANN, 0, 0, 0.12)
+    assert made.offers(0.12) == []

@@ -19,11 +19,18 @@ def test_as_many_jobs_are_held_as_the_slots_do_within_the_horizon(took_s: float,
 def test_the_average_follows_what_tasks_take() -> None:
     pace = Pace(1.0, 1000)
     pace.took(0.1)
-    pace.took(0.6)
-    assert pace.prefetch(1) == 5
+    pace.took(0.35)
+    assert pace.prefetch(1) == 6
     for _ in range(50):
         pace.took(0.01)
     assert pace.prefetch(1) > 90
+
+
+def test_one_task_that_was_held_up_says_little_about_the_next() -> None:
+    pace = Pace(0.01, 256)
+    pace.took(0.001)
+    pace.took(60.0)
+    assert pace.prefetch(1) == 6
 
 
 def test_what_runs_for_longer_than_expected_counts_before_it_has_ended() -> None:

@@ -13,7 +13,6 @@ import msgpack
 import pytest
 
 from meshflow.errors import PickleFailed
-from meshflow.models import calls
 from meshflow.models.calls import (
     MAX_RESULT_BYTES,
     Callee,
@@ -199,6 +198,17 @@ class Speechless(Exception):
         raise ValueError("no words")
 
 
+class Quitter(Exception):
+    def __str__(self) -> str:
+        sys.exit("no more")
+
+
+class Unnoted(Exception):
+    @property
+    def __notes__(self) -> list[str]:  # type: ignore[override]
+        raise RuntimeError("no notes")
+
+
 class Base(BaseException):
     pass
 
@@ -208,7 +218,7 @@ class Frozen(Exception):
         raise AttributeError(f"cannot assign to {name}")
 
 
-def raises(error: BaseException) -> Callable[[], object]:
+def raises(error: BaseException) -> Callable[[], Any]:
     def work() -> object:
         raise error
 
@@ -251,10 +261,11 @@ def test_an_error_that_cannot_be_brought_here_says_what_it_was(error: Exception,
     assert text in str(arrived.__cause__)
 
 
-def test_an_error_that_cannot_say_what_it_is_arrives_all_the_same() -> None:
-    arrived = raises(Speechless())()
-    assert isinstance(arrived, Speechless)
-    assert "Speechless" in str(arrived.__cause__)
+@pytest.mark.parametrize("error", [Speechless(), Quitter(), Unnoted()], ids=lambda error: type(error).__name__)
+def test_an_error_that_cannot_say_what_it_is_arrives_all_the_same(error: Exception) -> None:
+    arrived = raises(error)()
+    assert type(arrived) is type(error)
+    assert type(error).__name__ in str(arrived.__cause__)
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), Base("mine")], ids=repr)
@@ -327,7 +338,7 @@ def test_a_process_that_a_call_forked_makes_no_further_calls(monkeypatch: pytest
     callee = Callee(dump_function(len)[1])
 
     def fork() -> int:
-        monkeypatch.setattr(calls.os, "getpid", lambda: here + 1)
+        monkeypatch.setattr("meshflow.models.calls.os.getpid", lambda: here + 1)
         return 1
 
     callee._function = fork

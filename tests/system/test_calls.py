@@ -35,8 +35,11 @@ PROGRAM = """
 import sys, time
 from meshflow.client import Client
 client = Client()
-futures = [client.submit(time.sleep, 100) for _ in range(2)] + client.map(abs, range(100))
-futures[-1].result()
+client.gather(client.map(abs, range(100)))
+futures = [client.submit(time.sleep, 100) for _ in range(2)]
+while not all(future.running() for future in futures):
+    time.sleep(0.01)
+time.sleep(0.1)
 print("called", flush=True)
 """
 
@@ -86,10 +89,10 @@ def test_a_node_is_killed_another_drained_and_a_third_joins_while_thousands_of_c
         mesh.kill("b")
         mesh.start("d")
         mesh.await_ready("d")
-        more = client.map(shared_square, range(20_000, 30_000))
+        more = client.map(shared_square, range(20_000, 25_000))
         eventually(lambda: done_count(mesh, "d"), "the node that joined gets work")
         mesh.stop("c")
-        assert client.gather([*calls, *more]) == [number * number for number in range(30_000)]
+        assert client.gather([*calls, *more]) == [number * number for number in range(25_000)]
 
 
 # --- task processes ---
@@ -103,7 +106,9 @@ def exits_at_seven(number: int) -> int:
 
 def test_of_a_thousand_calls_only_that_fails_which_ends_its_process(client: Client) -> None:
     assert client.gather(client.map(abs, range(1000))) == list(range(1000))
-    outcomes = client.gather(client.map(exits_at_seven, [*range(100, 600), 7, *range(600, 1000)]), return_exceptions=True)
+    outcomes: list[Any] = client.gather(
+        client.map(exits_at_seven, [*range(100, 600), 7, *range(600, 1000)]), return_exceptions=True
+    )
     failed = [outcome for outcome in outcomes if not isinstance(outcome, int)]
     assert (len(outcomes), len(failed)) == (901, 1)
     assert isinstance(failed[0], CallFailed)
@@ -181,8 +186,8 @@ def test_the_calls_of_a_program_end_with_it(calm: RealMesh, is_killed: bool) -> 
     assert program.stdout is not None
     with program.stdout:
         assert program.stdout.readline() == b"called\n"
-        eventually(lambda: running_count(calm) == 2, "the calls run")
         if is_killed:
+            assert running_count(calm) == 2
             program.kill()
         assert program.wait(5.0) == (-signal.SIGKILL if is_killed else 0)
     # Who exits says goodbye; who is killed is missed after two seconds.
@@ -227,12 +232,13 @@ def test_a_call_that_is_made_while_the_client_is_closed_is_settled(calm: RealMes
 
 def test_two_clients_share_a_node(calm: RealMesh, client: Client) -> None:
     with calm.connect() as other:
-        mine, others = client.map(time.sleep, [0.01] * 100), other.map(time.sleep, [0.01] * 100)
+        mine, others = client.map(time.sleep, [0.01] * 60), other.map(time.sleep, [0.01] * 60)
         client.gather(mine)
-        assert sum(future.done() for future in others) > 50
+        assert sum(future.done() for future in others) > 30
         other.gather(others)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # a fork of threads, from 3.12 on
 def test_a_fork_of_a_client_is_told_to_make_its_own(client: Client) -> None:
     assert client.submit(abs, -1).result(10.0) == 1
     reading, writing = os.pipe()
