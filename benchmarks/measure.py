@@ -29,6 +29,18 @@ class Figure:
     values: tuple[float, ...]
     target: str = ""
     """What issue or design ask for, `< 60`; empty: nothing."""
+    note: str = ""
+    """What else is to be known of it, for the JSON."""
+
+    @property
+    def subject(self) -> str:
+        """What was measured: in comparisons, the name without the system."""
+        return self.name.rpartition(", ")[0]
+
+    @property
+    def series(self) -> str:
+        """Of which system: in comparisons, the end of the name."""
+        return self.name.rpartition(", ")[2]
 
     @property
     def median(self) -> float:

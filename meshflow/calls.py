@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from meshflow.call_maker import CallMaker
-from meshflow.core.calling import Call, Function
+from meshflow.core.calling import Arguments, Call, Function
 from meshflow.models.calls import dump_arguments, dump_function
 
 P = ParamSpec("P")
@@ -146,7 +146,7 @@ class Calls:
                 self._maker = self._hire()
             return self._maker
 
-    def _call(self, what: Function, data: bytes) -> CallFuture[Any]:
+    def _call(self, what: Function, data: Arguments) -> CallFuture[Any]:
         call = Call(what, data)
         future = call.mark = self._outcome(call)
         return future

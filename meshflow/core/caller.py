@@ -14,13 +14,15 @@ Invariants:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshflow.core.caller_settings import MARGIN_BYTES, CallerSettings
 from meshflow.core.calling import Call, Function, Line
 from meshflow.core.dispatch import Dispatcher, DispatchSettings
 from meshflow.core.effects import Effect, Send
 from meshflow.core.handouts import Handouts
+from meshflow.core.leases import TakeBack
+from meshflow.core.leasing import Feed, HangUp, Leasing
 from meshflow.core.member import Member
 from meshflow.core.messages import (
     Attempt,
@@ -43,6 +45,11 @@ from meshflow.core.records import State
 from meshflow.core.requests import WriteOutput
 from meshflow.ids import NodeId, RunId, calls_of
 
+NOT_THERE = "NotThere"
+"""How the reason begins for which a process has not found the door: the name of the error."""
+
+_NEAR = "of this host"
+
 _EPOCH = 1
 """A client never loses its calls to another."""
 
@@ -59,17 +66,27 @@ class Ended:
     """What came of some calls, in the order of their arguments."""
 
     calls: tuple[Call, ...]
-    value: bytes
-    """What the task process made of them; empty if `reason` is not. It may be of the first few calls only: see
+    value: bytes = b""
+    """What the task process of another host made of them. It may be of the first few calls only: see
     `Caller.cut_short`."""
+    results: tuple[object, ...] = ()
+    """What a lease made of them, instead."""
     reason: str = ""
-    """Why there is nothing."""
+    """Why there is neither."""
 
 
 class Caller:
-    """The calls of the client `me`."""
+    """The calls of the client `me`. `door` is where processes of its host call, `take_back` takes from them what they
+    have not begun (`leases.py`)."""
 
-    def __init__(self, me: NodeId, settings: CallerSettings, dispatch: DispatchSettings) -> None:
+    def __init__(
+        self,
+        me: NodeId,
+        settings: CallerSettings,
+        dispatch: DispatchSettings,
+        door: str = "",
+        take_back: TakeBack = lambda _: (),
+    ) -> None:
         self.ended: list[Ended] = []
         """News for the shell, which takes them away."""
         self.printed: list[WriteOutput] = []
@@ -79,6 +96,9 @@ class Caller:
         self._dispatcher = Dispatcher(dispatch)
         self._handouts = Handouts(settings.lost_s)
         self._lines: dict[Function, Line] = {}
+        self.leasing = Leasing(self._lines, door, take_back, self._again)
+        """The shell tells it which nodes are near, and when a process hangs up."""
+        self._leases = self.leasing.leases
         self._max_lines = _MAX_IDLE_LINES
         self._places: dict[int, Line] = {}
         """The lines of the batches that are in line for credit."""
@@ -94,15 +114,16 @@ class Caller:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is out."""
-        return not (self._batches or self._places or self._touched)
+        return not (self._batches or self._places or self._touched or len(self._leases))
 
     @property
     def unserved(self) -> dict[str, int]:
         """How many calls wait on queues that no node serves, by queue."""
         counts: dict[str, int] = {}
         for function in dict.fromkeys(line.function for line in self._places.values()):
-            if function.queue not in self._slots:
-                counts[function.queue] = counts.get(function.queue, 0) + len(self._lines[function].waiting)
+            queue = _waits_on(function)
+            if queue not in self._slots:
+                counts[queue] = counts.get(queue, 0) + len(self._lines[function].waiting)
         return counts
 
     # --- what the client wants ---
@@ -113,10 +134,24 @@ class Caller:
         room_bytes = self._settings.max_message_bytes - MARGIN_BYTES - len(code)
         fitting = [call for call in calls if len(call.data) <= room_bytes]
         if len(fitting) < len(calls):
-            self.ended += [_too_large(call, code, room_bytes) for call in calls if len(call.data) > room_bytes]
+            self._add_large([call for call in calls if len(call.data) > room_bytes], code, room_bytes)
         if fitting:
-            self._line(function, code).waiting.extend(fitting)
-            self._touched[function] = None
+            self._wait(self._line(function, code), fitting)
+
+    def _add_large(self, calls: Sequence[Call], code: bytes, room_bytes: int) -> None:
+        """These don't fit into a message. A process of this host can make them all the same."""
+        function = replace(calls[0].function, is_near=True)
+        if function.is_alone or _waits_on(function) not in self._slots:
+            self.ended += [_too_large(call, code, room_bytes) for call in calls]
+            return
+        for call in calls:
+            call.function = function
+        self._wait(self._line(function, code), calls)
+
+    def _wait(self, line: Line, calls: Sequence[Call]) -> None:
+        line.waiting.extend(calls)
+        self._touched[line.function] = None
+        self.leasing.note(line.function)
 
     def cut_short(self, calls: Sequence[Call], made_count: int) -> None:
         """Of a batch that ended, only the first few were made, at least one: the rest is made as if it had waited."""
@@ -133,6 +168,7 @@ class Caller:
             call.batch = 0
         line.waiting.extendleft(reversed(wanted))
         self._touched[line.function] = None
+        self.leasing.note(line.function)
 
     def cancel(self, calls: Sequence[Call]) -> list[Effect]:
         """Take those out that wait, and end those that run, if they went by themselves; they do not appear in `ended`.
@@ -143,6 +179,10 @@ class Caller:
             call.is_cancelled = True
             if not call.batch:
                 waited[call.function] = None
+            elif call.batch in self._leases:
+                ends = self._cancel_leased(call)
+                if ends is not None:
+                    attempts.setdefault(ends[1], []).append(ends[0])
             elif len(self._batches.get(call.batch, ())) == 1:
                 attempt, node = self._handouts.take(call.batch)
                 self._forget_batch(call.batch)
@@ -154,11 +194,53 @@ class Caller:
             self._touched[line.function] = None
         return [Send(node, Cancel(tuple(ending))) for node, ending in attempts.items()]
 
+    def _cancel_leased(self, call: Call) -> tuple[Attempt, NodeId] | None:
+        """What is to be ended so that a lease does not make this call, or does not go on with it. Others that the
+        process has begun with it are made again."""
+        lease = call.batch
+        self.leasing.take_back(lease)
+        return self._handouts.get(lease) if self._leases.has(lease, call) else None
+
+    # --- leases ---
+
+    def lease_opened(self, lease: int, now: float) -> bool:
+        """The process of a lease calls at the door. False: it is not wanted (any more)."""
+        return self._leases.opened(lease, now)
+
+    def lease_answered(self, lease: int, packet: int, seconds: float, results: Sequence[object], now: float) -> None:
+        """A process has made the calls of a packet."""
+        calls = self.leasing.answered(lease, packet, seconds, now)
+        if calls:
+            self.ended.append(Ended(calls, results=tuple(results)))
+
+    def _lease_ended(self, lease: int, report: Finished) -> None:
+        _, node = self._handouts.take(lease)
+        begun = self.leasing.ended(lease)
+        if report.state is State.COMPLETED:
+            self._again_each(begun)
+        elif not begun and report.reason.startswith(NOT_THERE):
+            self.leasing.cannot_call(node)
+        elif len(begun) == 1:
+            self.ended.append(Ended(tuple(begun), reason=_why(report)))
+        else:
+            self._suspect(begun)
+
+    def _again_each(self, calls: Sequence[Call]) -> None:
+        for call in reversed(calls):
+            self._again((call,))
+
+    def _suspect(self, calls: Sequence[Call]) -> None:
+        """One of these has ended its process: each goes by itself now."""
+        for call in calls:
+            call.is_alone = True
+        self._again_each(calls)
+
     # --- what the mesh says ---
 
     def set_members(self, members: Sequence[Member]) -> None:
         """Take note of who is alive; calls that were with others are made again."""
         alive = {member.id: None for member in members}
+        members = [_with_near(member) if self.leasing.is_near(member.id) else member for member in members]
         self._slots = {}
         for member in members:
             for queue in () if member.is_draining else member.queues:
@@ -207,7 +289,7 @@ class Caller:
                     if lacks_code:
                         self._dispatcher.forget_codes(sender)
                     if self._handouts.is_current(attempt, sender):
-                        self._again(self._batch(attempt.task))
+                        self._again_each(self._take(attempt.task))
         self._seen[sender] = seen = max(seen, message.first + len(message.reports) - 1)
         self._handouts.heard(sender, now)
         return [Send(sender, ReportsAck(self._run, seen + 1))]
@@ -215,16 +297,17 @@ class Caller:
     def _finished(self, sender: NodeId, report: Finished) -> None:
         if not self._handouts.is_current(report.attempt, sender):
             return
+        if report.attempt.task in self._leases:
+            self._lease_ended(report.attempt.task, report)
+            return
         calls = self._batch(report.attempt.task)
         if report.state is State.COMPLETED:
             self._lines[calls[0].function].took(max(0.0, report.ended_at - report.started_at), len(calls))
             self.ended.append(Ended(calls, report.value.inline))
         elif len(calls) == 1:
-            self.ended.append(Ended(calls, b"", report.reason or f"it ended {report.state.value}"))
+            self.ended.append(Ended(calls, reason=_why(report)))
         else:
-            for call in calls:
-                call.is_alone = True
-            self._again(calls)
+            self._suspect(calls)
 
     def _held(self, sender: NodeId, listed: Sequence[Attempt], now: float) -> list[Effect]:
         mine = [attempt for attempt in listed if attempt.run == self._run]
@@ -239,10 +322,11 @@ class Caller:
     def close(self) -> list[Effect]:
         """The client leaves: nodes end what they have of it, and forget it. What has not ended does so now."""
         left = [call for calls in self._batches.values() for call in calls]
+        left += [call for lease in self._leases for call in self._take(lease)]
         left += [call for line in self._lines.values() for call in line.waiting]
         left = [call for call in left if not call.is_cancelled]
         if left:
-            self.ended.append(Ended(tuple(left), b"", "its client was closed"))
+            self.ended.append(Ended(tuple(left), reason="its client was closed"))
         for number in list(self._batches):
             self._batch(number)
         for line in self._lines.values():
@@ -254,9 +338,12 @@ class Caller:
 
     # --- moving on ---
 
-    def flush(self, now: float) -> list[Effect]:
+    def flush(self, now: float) -> list[Effect | Feed | HangUp]:
         """Hand out what can be. To be called after each batch of input, and at `deadline`."""
-        effects: list[Effect] = []
+        effects: list[Effect | Feed | HangUp] = [*self.leasing.flush(self._slots, now)]
+        for effect in effects:
+            if isinstance(effect, Feed):
+                self._touched[effect.calls[0].function] = None
         while True:
             if self._settings.max_out is not None:  # What has ended makes room for any function.
                 self._touched |= {function: None for function, line in self._lines.items() if line.waiting}
@@ -279,7 +366,7 @@ class Caller:
 
     def deadline(self) -> float:
         """When `flush` is next due without any input."""
-        return min(self._dispatcher.deadline(), self._ask_at())
+        return min(self._dispatcher.deadline(), self._ask_at(), self._leases.deadline())
 
     def _ask_at(self) -> float:
         silent_s = self._settings.silent_s
@@ -300,14 +387,16 @@ class Caller:
         """Have as many places in the dispatcher's queue as there are batches."""
         function = line.function
         wanted = min(line.batch_count(self._slots.get(function.queue, 0)), self._settings.max_batches)
+        if not function.is_alone:
+            wanted = max(0, wanted - self._leases.idle_count(function.queue))
         if self._settings.max_out is not None:
-            taken = len(self._batches) + len(self._places) - len(line.places)
+            taken = len(self._batches) + len(self._leases) + len(self._places) - len(line.places)
             wanted = max(0, min(wanted, self._settings.max_out - taken))
         while len(line.places) < wanted:
             self._last_number += 1
             line.places.append(self._last_number)
             self._places[self._last_number] = line
-            self._dispatcher.push(Waiting(self._run, self._last_number), function.queue, function.priority)
+            self._dispatcher.push(Waiting(self._run, self._last_number), _waits_on(function), function.priority)
         while len(line.places) > wanted:
             number = line.places.pop()
             del self._places[number]
@@ -324,18 +413,23 @@ class Caller:
             line.places.remove(number)
             function = line.function
             self._touched[function] = None
+            attempt = Attempt(self._run, number, 1, _EPOCH)
+            if self.leasing.may_serve(to, function):
+                self._leases.ask(number, to, function.queue)
+                self._handouts.put(attempt, to, now)
+                jobs.append(Job(attempt, function.name, "", function.queue, "", (), None, door=self.leasing.door))
+                continue
             calls = tuple(line.take(self._slots.get(function.queue, 0)))
             if not calls:
                 self._dispatcher.refund(to)
                 continue
-            attempt = Attempt(self._run, number, 1, _EPOCH)
             for call in calls:
                 call.batch = number
                 call.has_begun = True
             self._batches[number] = calls
             line.out_count += 1
             self._handouts.put(attempt, to, now)
-            arguments = tuple(call.data for call in calls)
+            arguments = tuple(call.data if isinstance(call.data, bytes) else call.data.flatten() for call in calls)
             new_codes = dict.fromkeys(self._dispatcher.codes_to_send(to, (function.digest,)), line.code)
             more_bytes = sum(map(len, arguments)) + sum(map(len, new_codes.values()))
             if jobs and size_bytes + more_bytes > _MAX_WORK_BYTES:
@@ -354,6 +448,13 @@ class Caller:
 
     # --- inside ---
 
+    def _take(self, number: int) -> Sequence[Call]:
+        """A batch that is out no more, or what a lease had begun that is over."""
+        if number not in self._leases:
+            return self._batch(number)
+        self._handouts.take(number)
+        return self.leasing.ended(number)
+
     def _batch(self, number: int) -> tuple[Call, ...]:
         """A batch that is out no more."""
         self._handouts.take(number)
@@ -366,24 +467,36 @@ class Caller:
 
     def _lose(self, number: int, why: str) -> None:
         again: list[Call] = []
-        for call in self._batch(number):
+        for call in self._take(number):
             call.loss_count += 1
             if call.is_cancelled:
                 continue
             if call.function.at_most_once:
-                self.ended.append(Ended((call,), b"", f"{why}, and it may be made at most once"))
+                self.ended.append(Ended((call,), reason=f"{why}, and it may be made at most once"))
             elif call.loss_count >= self._settings.max_losses:
-                self.ended.append(Ended((call,), b"", f"{why}, which has happened to it {call.loss_count} times"))
+                self.ended.append(Ended((call,), reason=f"{why}, which has happened to it {call.loss_count} times"))
             else:
                 again.append(call)
-        self._again(again)
+        self._again_each(again)
+
+
+def _waits_on(function: Function) -> str:
+    """The queue on which calls of the function wait: those for this host only have one of their own."""
+    return f"{function.queue} {_NEAR}" if function.is_near else function.queue
+
+
+def _with_near(member: Member) -> Member:
+    return replace(member, queues=(*member.queues, *(f"{queue} {_NEAR}" for queue in member.queues)))
+
+
+def _why(report: Finished) -> str:
+    return report.reason or f"it ended {report.state.value}"
 
 
 def _too_large(call: Call, code: bytes, room_bytes: int) -> Ended:
     return Ended(
         (call,),
-        b"",
-        f"its arguments take {len(call.data)} bytes and its code {len(code)}; together they may take "
+        reason=f"its arguments take {len(call.data)} bytes and its code {len(code)}; together they may take "
         f"{room_bytes + len(code)} (limits.max_message_bytes is {MARGIN_BYTES} more); hand over the path of a file, or "
         "raise the limit on all nodes and here",
     )

@@ -9,6 +9,7 @@ Source: chunked self-scheduling; the bound by what is left is guided self-schedu
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Protocol
 
 TARGET_S = 0.005
 """Work in one batch, in seconds. More spreads what a message and a wake-up cost over more calls; with less, results
@@ -24,6 +25,8 @@ _GROWTH = 4
 """A batch is at most so many times as large as one that has come back: a first call may be quick by chance."""
 
 _SHORTEST_S = 1e-7
+
+_UNKNOWN_S = 1.0
 
 _WEIGHT = 0.3
 """Of the latest batch in the average."""
@@ -41,6 +44,8 @@ class Function:
     """The larger goes first."""
     timeout_s: float | None = None
     """A call that takes longer fails. None: it may take as long as it likes."""
+    is_near: bool = False
+    """Its arguments are too large for a message: only processes of this host can make the call."""
     at_most_once: bool = False
     """A call that may have begun on a node that is gone fails; otherwise it is made again."""
 
@@ -50,12 +55,25 @@ class Function:
         return self.timeout_s is not None or self.at_most_once
 
 
+class Parcel(Protocol):
+    """Pickled arguments that are large; `models.parcels.Parcel` is one."""
+
+    def __len__(self) -> int:
+        """Bytes in all."""
+
+    def flatten(self) -> bytes:
+        """All of them as bytes."""
+
+
+Arguments = bytes | Parcel
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One call, as its client knows it."""
 
     function: Function
-    data: bytes
+    data: Arguments
     """The pickled arguments."""
     mark: object = None
     """What the client knows it by; nothing to the core."""
@@ -111,9 +129,13 @@ class Line:
         """How many batches the calls that wait make, on a mesh of so many slots."""
         return -(-len(self.waiting) // self._count(slots))
 
-    def take(self, slots: int) -> list[Call]:
-        """The next batch: at least one call, if any waits that is not cancelled."""
-        count = self._count(slots)
+    def work_s(self, call_count: int) -> float:
+        """How long so many calls take; much, as long as nothing is known."""
+        return call_count * (_UNKNOWN_S if self._call_s is None else self._call_s)
+
+    def take(self, slots: int, work_s: float = TARGET_S) -> list[Call]:
+        """The next batch, of about so much work: at least one call, if any waits that is not cancelled."""
+        count = self._count(slots, work_s)
         batch: list[Call] = []
         size_bytes = 0
         while self.waiting and len(batch) < count:
@@ -128,8 +150,8 @@ class Line:
                     break
         return batch
 
-    def _count(self, slots: int) -> int:
+    def _count(self, slots: int, work_s: float = TARGET_S) -> int:
         if self._call_s is None or self.function.is_alone:
             return 1
-        count = min(MAX_CALLS, int(TARGET_S / max(self._call_s, _SHORTEST_S)), self._limit)
+        count = min(MAX_CALLS, int(work_s / max(self._call_s, _SHORTEST_S)), self._limit)
         return max(1, min(count, -(-len(self.waiting) // (2 * max(1, slots)))))

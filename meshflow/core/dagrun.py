@@ -14,7 +14,7 @@ Invariants:
 Source: the behaviour of Lightflow 1.11, with a failed task failing the run.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -40,6 +40,7 @@ from meshflow.ids import NodeId
 
 _UNLOCKS = (State.COMPLETED, State.SKIPPED, State.STOPPED)
 _ENDS_RUN = (State.FAILED, State.ABORTED)
+_NO_VALUE = Value()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,14 @@ class Step:
     """Names in a `limit` that are no successors of the task."""
 
 
-class DagRun:
-    """The state of one dag run. Tasks are named by their index in the blueprint."""
+_NOTHING = Step()
 
-    def __init__(self, spec: DagSpec) -> None:
+
+class DagRun:
+    """The state of one dag run. Tasks are named by their index in the blueprint. `keeps_ends`: whether to remember how
+    tasks ended also when no other task needs that any more."""
+
+    def __init__(self, spec: DagSpec, *, keeps_ends: bool = True) -> None:
         count = len(spec.tasks)
         self.spec = spec
         self.states: list[State] = [State.WAITING] * count
@@ -68,17 +73,21 @@ class DagRun:
         self.started_on: dict[int, tuple[int, int, NodeId]] = {}
         """`{task: (attempt, epoch, node)}` of running attempts as far as the log knows."""
         self.ends: dict[int, TaskEnded] = {}
-        """How tasks ended; without their value once no task can need it any more."""
+        """How tasks ended; without their value, or not at all, once no task can need it any more."""
         self.stop = Stop.NONE
         self.end_state = State.COMPLETED
         self.reason = ""
         self.ended: State | None = None
         self.done_count = 0
-        self._parents: list[list[tuple[int, str | None]]] = [[] for _ in range(count)]
-        self._children: list[list[int]] = [[] for _ in range(count)]
+        self._keeps_ends = keeps_ends
+        parents: dict[int, list[tuple[int, str | None]]] = {}
+        children: dict[int, list[int]] = {}
         for edge in spec.edges:
-            self._parents[edge.child].append((edge.parent, edge.slot))
-            self._children[edge.parent].append(edge.child)
+            parents.setdefault(edge.child, []).append((edge.parent, edge.slot))
+            children.setdefault(edge.parent, []).append(edge.child)
+        # Tasks without any share one empty tuple.
+        self._parents: list[Sequence[tuple[int, str | None]]] = [parents.get(task, ()) for task in range(count)]
+        self._children: list[Sequence[int]] = [children.get(task, ()) for task in range(count)]
         self._undone = [len(of) for of in self._parents]
         self._unserved = [len(of) for of in self._children]
         """How many children may still need the value of the task."""
@@ -119,6 +128,8 @@ class DagRun:
 
     def inputs(self, task: int) -> tuple[Input, ...]:
         """The results of the parents that were not skipped, in the order of the edges."""
+        if not self._parents[task]:
+            return ()
         return tuple(
             Input(self.spec.tasks[parent].name, slot, self.ends[parent].value)
             for parent, slot in self._parents[task]
@@ -144,7 +155,7 @@ class DagRun:
                 pass
             case _:
                 assert_never(entry)
-        return Step()
+        return _NOTHING
 
     def _start(self, entry: TaskStarted) -> None:
         if self.states[entry.task].is_final:
@@ -156,19 +167,19 @@ class DagRun:
     def _end(self, entry: TaskEnded) -> Step:
         task = entry.task
         if self.states[task].is_final:
-            return Step()
+            return _NOTHING
         self.attempts[task] = max(self.attempts[task], entry.attempt)
         self.started_on.pop(task, None)
         if entry.retry:
             self._await_retry(entry)
             # A stop that came while the attempt ran lets no further attempt begin.
-            return self._end_unstarted((task,)) if self.stop is not Stop.NONE else Step()
+            return self._end_unstarted((task,)) if self.stop is not Stop.NONE else _NOTHING
         self._become_final(entry)
         if entry.state in _ENDS_RUN:
             name = self.spec.tasks[task].name
             return self._stop(Stop.STOP, entry.state, f"task {name!r} {entry.state.value}: {entry.reason}")
         if entry.state not in _UNLOCKS or self.stop is not Stop.NONE:
-            return Step()
+            return _NOTHING
         return self._unlock(entry)
 
     def _await_retry(self, entry: TaskEnded) -> None:
@@ -196,11 +207,15 @@ class DagRun:
 
     def _release(self, task: int) -> None:
         """Values of up to 64 KiB for each of many thousand tasks would fill the memory; the log has them."""
-        if self.ends[task].value != Value():
-            self.ends[task] = replace(self.ends[task], value=Value())
+        if not self._keeps_ends:
+            del self.ends[task]
+        elif self.ends[task].value != _NO_VALUE:
+            self.ends[task] = replace(self.ends[task], value=_NO_VALUE)
 
     def _unlock(self, entry: TaskEnded) -> Step:
         """Judge the children of a task that is done; skips cascade, breadth first, without recursion."""
+        if not self._children[entry.task] and not entry.limit:
+            return _NOTHING
         ready: list[int] = []
         skipped: list[TaskEnded] = []
         done = [entry.task]
@@ -244,7 +259,7 @@ class DagRun:
             self.stop = stop
         if is_graver(state, self.end_state):
             self.end_state, self.reason = state, reason
-        return self._end_unstarted(range(self.total_count)) if is_first else Step()
+        return self._end_unstarted(range(self.total_count)) if is_first else _NOTHING
 
     def _end_unstarted(self, tasks: Iterable[int]) -> Step:
         state = State.CANCELLED if self.stop is Stop.CANCEL else State.STOPPED

@@ -78,7 +78,6 @@ class Dispatcher:
     def __init__(self, settings: DispatchSettings) -> None:
         self.settings = settings
         self._lines: dict[str, _Line] = {}
-        self._line_of: dict[Waiting, str] = {}
         self._peers: dict[NodeId, _Peer] = {}
         self._with_credit: dict[NodeId, None] = {}
         self._next_offer_at = math.inf
@@ -107,17 +106,15 @@ class Dispatcher:
             self._lines[queue] = _Line()
             self._next_offer_at = -math.inf
         self._lines[queue].jobs.push(job, priority)
-        self._line_of[job] = queue
 
     def remove(self, job: Waiting) -> None:
         """The job waits no more."""
-        queue = self._line_of.pop(job, None)
-        if queue is None:
-            return
-        line = self._lines[queue]
-        line.jobs.remove(job)
-        if not len(line.jobs):
-            del self._lines[queue]
+        for name, line in self._lines.items():
+            if job in line.jobs:
+                line.jobs.remove(job)
+                if not len(line.jobs):
+                    del self._lines[name]
+                return
 
     def demand(self, sender: NodeId, granted: int, received: int, now: float) -> None:
         """The node's running totals. Jobs long sent that it never received no longer count against its credit."""
@@ -176,7 +173,6 @@ class Dispatcher:
     def _deal(self, queue: JobQueue, takers: list[NodeId], jobs: dict[NodeId, list[Waiting]], now: float) -> None:
         turns = deque(takers)
         while turns and (job := queue.pop()) is not None:
-            del self._line_of[job]
             taker = turns.popleft()
             state = self._peers[taker]
             state.sent += 1

@@ -70,6 +70,11 @@ class Handouts:
         if handout is not None and handout.attempt == attempt:
             self._current[attempt.task] = replace(handout, at=now)
 
+    def get(self, task: int) -> tuple[Attempt, NodeId]:
+        """The task's current attempt, and its node."""
+        handout = self._current[task]
+        return handout.attempt, handout.node
+
     def take(self, task: int) -> tuple[Attempt, NodeId]:
         """Remove the task's current attempt; gives it and its node."""
         handout = self._current.pop(task)

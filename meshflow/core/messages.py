@@ -130,6 +130,8 @@ class Job:
     timeout_s: float | None = None
     calls: tuple[bytes, ...] = ()
     """The pickled arguments of each call, if this is a batch of calls (`caller.py`) and no task."""
+    door: str = ""
+    """Where a client of the same host waits for a process that makes calls for it, if this is a lease (`leases.py`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,7 +278,8 @@ class OwnedRuns:
     def _begin_dag(
         self, load: Load, definition: DagDefinition, record: RunRecord, log: RunLog, now: float
     ) -> list[Effect]:
-        fold = DagRun(definition.spec)
+        tells_ends = len(definition.spec.tasks) <= self._settings.max_provenance_tasks
+        fold = DagRun(definition.spec, keeps_ends=tells_ends)
         for entry in load.entries:
             fold.apply(entry)
         dag = DagOwner(record, definition, fold, log, self.dispatcher, self._settings, record.data, self.names)
@@ -322,8 +323,9 @@ class OwnedRuns:
     def _drop(self, run: RunId) -> None:
         dag = self._dags.pop(run, None)
         if dag is not None:
-            for task in range(dag.fold.total_count):
-                self.dispatcher.remove(Waiting(run, task))
+            for task, state in enumerate(dag.fold.states):
+                if not state.is_final:
+                    self.dispatcher.remove(Waiting(run, task))
         self._relays.pop(run, None)
         self._closed.pop(run, None)
         self._workflows.pop(run, None)

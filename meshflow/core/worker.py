@@ -111,7 +111,7 @@ class Worker:
             if attempt in self._held or attempt in self._ended or attempt.epoch < self._epochs.get(attempt.run, 0):
                 continue
             self._note_epoch(attempt.run, attempt.epoch)
-            codes = self._codes.find((job.payload,))
+            codes = self._codes.find((job.payload,)) if job.payload else {}
             if self.is_draining or codes is None:
                 self._note_ended(attempt)
                 self._report(Returned(attempt, lacks_code=codes is None), sender)
@@ -186,7 +186,8 @@ class Worker:
         self._calls.ended(report.attempt)
         self.done_count += 1
         self._ended_at = now
-        self._pace.took((now - held.since) / held.turn)
+        if not held.job.door:  # A lease takes as long as its client likes, which says nothing of tasks.
+            self._pace.took((now - held.since) / held.turn)
         if held.is_cancelled and report.state is State.FAILED:
             # An owner had it ended. Should another one count it after all, it must not take that for a failure.
             report = replace(report, state=State.CANCELLED)

@@ -7,7 +7,7 @@ What holds only numbers, texts and the like takes the quick way.
 import os
 import pickle
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from types import TracebackType
 from typing import Any
@@ -15,17 +15,17 @@ from typing import Any
 import msgpack
 
 from meshflow.errors import MeshflowError
-from meshflow.models import payload
+from meshflow.models import parcels, payload
+from meshflow.models.parcels import Parcel
 
 _PROTOCOL = 5
 _DIGEST_BYTES = 16
 _Error = list[bytes | str]
 """A pickled error, what it says, and its traceback."""
+Result = bytes | Parcel | _Error
+"""What came of a call, pickled."""
 _RAISED = (Exception, SystemExit, KeyboardInterrupt)
 """What the user's code may raise where there is nobody to tell; not what ends the process."""
-_PLAIN = frozenset((int, float, str, bytes, bool, type(None), complex))
-"""Types whose objects have nothing in them that the receiver might lack."""
-
 MAX_RESULT_BYTES = 1024 * 1024
 """When a batch has so much to hand on, the rest of it is left to another: a message holds only so much."""
 
@@ -59,22 +59,34 @@ def dump_function(function: Callable[..., object]) -> tuple[str, bytes]:
     return blake2b(code, digest_size=_DIGEST_BYTES).hexdigest(), code
 
 
-def dump_arguments(arguments: tuple[object, ...], keywords: Mapping[str, object] | None = None) -> bytes:
-    """The arguments of one call as bytes.
+def dump_arguments(arguments: tuple[object, ...], keywords: Mapping[str, object] | None = None) -> bytes | Parcel:
+    """The arguments of one call as bytes, or as a parcel if they are large.
 
     Raises:
         PickleFailed: one of them cannot be pickled.
     """
-    if not keywords and all(type(argument) in _PLAIN for argument in arguments):
+    if not keywords and all(type(argument) in parcels.PLAIN for argument in arguments):
         return pickle.dumps((arguments, None), _PROTOCOL)
-    return payload.dumps((arguments, dict(keywords) if keywords else None))
+    return parcels.dump((arguments, dict(keywords) if keywords else None))
 
 
-def load_results(value: bytes) -> Iterator[tuple[bool, Any]]:
+def pack_flat(results: Sequence[Result]) -> bytes:
+    """Results as bytes, for another host; `unpack_flat` reads them."""
+    packed: bytes = msgpack.packb([each.flatten() if isinstance(each, Parcel) else each for each in results])
+    return packed
+
+
+def unpack_flat(value: bytes) -> list[Any]:
+    """The results that `pack_flat` was given, each for `load_result`."""
+    results: list[Any] = msgpack.unpackb(value)
+    return results
+
+
+def load_results(results: Iterable[Any]) -> Iterator[tuple[bool, Any]]:
     """What came of each call of a batch: whether it returned, and what it returned or raised. The last calls of a batch
     may be missing, see `Callee.run`."""
-    for item in msgpack.unpackb(value, use_list=True):
-        yield _load_result(item) if type(item) is bytes else (False, _load_error(*item))
+    for result in results:
+        yield (False, _load_error(*result)) if isinstance(result, list) else _load_result(result)
 
 
 class Callee:
@@ -92,37 +104,31 @@ class Callee:
         except BaseException as exc:  # As above.
             self._problem = _dump_error(exc)
 
-    def run(self, calls: Sequence[bytes]) -> bytes:
+    def run(self, calls: Sequence[bytes | Parcel]) -> list[Result]:
         """Make the calls, one after the other; what came of each, for `load_results`. Ends before its time, with at
         least one result, when they are large."""
         function = self._function
         if function is None:
-            return _packed([self._problem] * len(calls))
-        results: list[bytes | _Error] = []
+            return [self._problem] * len(calls)
+        results: list[Result] = []
         room_bytes = MAX_RESULT_BYTES
         for data in calls:
             result = _result(function, data)
             results.append(result)
-            room_bytes -= len(result) if isinstance(result, bytes) else sum(map(len, result))
+            room_bytes -= sum(map(len, result)) if isinstance(result, list) else len(result)
             if room_bytes <= 0 or os.getpid() != self._pid:  # The rest is not for a process that the call forked.
                 break
-        return _packed(results)
+        return results
 
 
-def _result(function: Callable[..., object], data: bytes) -> bytes | _Error:
+def _result(function: Callable[..., object], data: bytes | Parcel) -> Result:
     try:
-        arguments, keywords = pickle.loads(data)
-        result = function(*arguments, **keywords) if keywords else function(*arguments)
-        return pickle.dumps(result, _PROTOCOL) if type(result) in _PLAIN else payload.dumps(result)
+        arguments, keywords = parcels.load(data)
+        return parcels.dump(function(*arguments, **keywords) if keywords else function(*arguments))
     except Terminated:
         raise
     except BaseException as exc:  # Also SystemExit: a call does not end its process.
         return _dump_error(exc)
-
-
-def _packed(results: Sequence[object]) -> bytes:
-    packed: bytes = msgpack.packb(results)
-    return packed
 
 
 def _dump_error(exc: BaseException) -> _Error:
@@ -161,9 +167,9 @@ def _sendable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _load_result(data: bytes) -> tuple[bool, Any]:
+def _load_result(data: bytes | Parcel) -> tuple[bool, Any]:
     try:
-        return True, pickle.loads(data)
+        return True, parcels.load(data, is_own=True)
     except BaseException as exc:  # Unpickling runs the user's code and imports; anything may come out of it.
         return False, exc
 

@@ -66,6 +66,48 @@ def dumps(value: object, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
     return data
 
 
+def dump_parts(value: object, large_bytes: int) -> tuple[list[bytes], list[memoryview]]:
+    """`value` as a pickle in parts, and the buffers of at least `large_bytes` that are left out of it (PEP 574).
+
+    Raises:
+        PickleFailed: as `dumps`.
+    """
+    buffers: list[memoryview] = []
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # It is in no one piece.
+            return True
+        if raw.nbytes < large_bytes:
+            return True
+        buffers.append(raw)
+        return False
+
+    plain = _Parts()
+    try:
+        _PlainPickler(plain, protocol=_PROTOCOL).dump(value)
+        return plain.parts, []
+    except (_NotPlain, RecursionError):
+        parts = _Parts()
+    try:
+        _Pickler(parts, protocol=_PROTOCOL, buffer_callback=keep).dump(value)
+    except Exception as exc:  # A user's __reduce__ may raise anything.
+        raise ValueRefused(f"a value of type {type(value).__name__}", _reason(exc)) from None
+    return parts.parts, buffers
+
+
+class _Parts:
+    """Takes what a pickler writes, without copying."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self.parts.append(data)
+        return len(data)
+
+
 def _dump_plain(value: object) -> bytes | None:
     """The bytes of what has no code of anybody in it; None if it has, or may have."""
     file = io.BytesIO()

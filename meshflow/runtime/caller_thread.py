@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import select
+import socket
 import sys
 import threading
 import time
@@ -29,12 +30,14 @@ from meshflow.core.caller_settings import CallerSettings
 from meshflow.core.calling import Call
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Effect, Send
+from meshflow.core.leasing import Feed, HangUp
 from meshflow.core.member import Member, Status
 from meshflow.core.messages import AskStatus, NodeStatus
 from meshflow.errors import PeerError, UsageError
 from meshflow.ids import NodeId
-from meshflow.models.calls import load_results
+from meshflow.models.calls import load_results, unpack_flat
 from meshflow.runtime.keys import MeshKey
+from meshflow.runtime.lease_door import LeaseDoor
 from meshflow.runtime.transport.connections import SWEEPS, Connections, Target
 from meshflow.runtime.transport.problems import Problems
 from meshflow.runtime.transport.settings import TransportSettings
@@ -76,7 +79,9 @@ class CallerThread:
         max_out: int | None = None,
     ) -> None:
         caller_settings = CallerSettings(max_message_bytes=settings.max_message_bytes, max_out=max_out)
-        self._caller = Caller(me, caller_settings, DispatchSettings())
+        self._poll = select.poll()
+        self._door = LeaseDoor(me, self._poll)
+        self._caller = Caller(me, caller_settings, DispatchSettings(), self._door.name, self._door.take_back)
         self._find_keys = keys
         self._keys = tuple(keys())
         self._seeds = seeds
@@ -160,7 +165,7 @@ class CallerThread:
     # --- the thread ---
 
     def _run(self) -> None:
-        poll = select.poll()
+        poll = self._poll
         poll.register(self._wake, select.POLLIN)
         poll.register(self._wakeups.fileno(), select.POLLIN)
         try:
@@ -177,6 +182,7 @@ class CallerThread:
             self._perform(self._settle_all())
             self._connections.close_all(self._settings.linger_s)
             self._wakeups.close()
+            self._door.close()
             self._context.term()
             os.close(self._wake)
 
@@ -195,9 +201,10 @@ class CallerThread:
             self._perform(self._inbox.popleft()())
         self._wakeups.run(_RECEIVE_LIMIT)
         self._connections.settle()
+        now = time.monotonic()
+        self._serve_door(now)
         self._deliver()  # Before all that is to be sent: somebody waits for it.
         answers, self._answers = self._answers, []
-        now = time.monotonic()
         if self._connections.disconnected():
             self._asked_at = self._looked_at = -math.inf
         if now - self._looked_at >= _ASK_S:
@@ -211,9 +218,31 @@ class CallerThread:
         due = min(due, self._swept_at + self._settings.idle_s / SWEEPS)
         return max(0, math.ceil((due - time.monotonic()) * 1000))
 
-    def _perform(self, effects: Sequence[Effect]) -> None:
+    def _serve_door(self, now: float) -> None:
+        """Hear what the processes of leases say."""
+        for lease in self._door.welcome():
+            if self._caller.lease_opened(lease, now):
+                self._door.admit(lease)
+            else:
+                self._door.close_line(lease)
+        answers, gone = self._door.answers()
+        for answer in answers:
+            self._caller.lease_answered(answer.lease, answer.packet, answer.seconds, answer.results, now)
+        for lease in gone:
+            self._caller.leasing.broke(lease)
+            self._door.close_line(lease)
+
+    def _feed(self, feed: Feed) -> None:
+        arguments = [call.data for call in feed.calls]
+        self._door.feed(feed.lease, feed.packet, feed.calls[0].function.digest, feed.code, arguments)
+
+    def _perform(self, effects: Sequence[Effect | Feed | HangUp]) -> None:
         for effect in effects:
-            if isinstance(effect, Send) and effect.to in self._addresses:
+            if isinstance(effect, Feed):
+                self._feed(effect)
+            elif isinstance(effect, HangUp):
+                self._door.hang_up(effect.lease)
+            elif isinstance(effect, Send) and effect.to in self._addresses:
                 data = encode_message(effect.message)
                 self._connections.send(Target(self._addresses[effect.to], effect.to), data, is_urgent=False)
 
@@ -284,6 +313,8 @@ class CallerThread:
         for node in [node for node in self._addresses if node not in alive]:
             self._connections.close(Target(self._addresses.pop(node), node))
         self._addresses.update((node, member.address) for node, member in alive.items())
+        host = socket.gethostname()
+        self._caller.leasing.set_near([member.id for member in self._members if member.host == host])
         self._caller.set_members(self._members)
 
     def _look_at_keys(self, now: float) -> None:
@@ -314,7 +345,9 @@ def _settle_batch(ended: Ended) -> int:
     """Settle the calls of a batch; how many of them were made."""
     made = 0
     try:
-        for call, (is_result, value) in zip(ended.calls, load_results(ended.value), strict=False):
+        for call, (is_result, value) in zip(
+            ended.calls, load_results(ended.results or unpack_flat(ended.value)), strict=False
+        ):
             _settle(call, is_result, value)
             made += 1
         if not made:

@@ -33,13 +33,13 @@ from meshflow.core.messages import Job
 from meshflow.core.records import State
 from meshflow.ids import dag_run_name, workflow_of
 from meshflow.models import payload
-from meshflow.models.calls import Callee, Terminated
+from meshflow.models.calls import Callee, Terminated, pack_flat
 from meshflow.models.datastore import DataStoreDocument
 from meshflow.models.signal import TaskSignal
 from meshflow.models.task import BaseTask
 from meshflow.models.task_context import TaskContext
 from meshflow.models.task_data import MultiTaskData, compose
-from meshflow.runtime import processes
+from meshflow.runtime import lease, processes
 from meshflow.runtime.link import NodeLink, TaskClient
 from meshflow.runtime.orders import Endpoints
 from meshflow.runtime.pipes import RunTask, TaskEnded
@@ -132,8 +132,11 @@ class TaskRunner:
         callee = self._callee(frame) if frame.job.calls else None
         started_at = time.time()
         try:
-            if callee is not None:
-                state, reason, value = State.COMPLETED, "", callee.run(frame.job.calls)
+            if frame.job.door:
+                state, reason = State.COMPLETED, ""
+                lease.serve(frame.job.door, frame.job.attempt.task, self._surroundings.restore)
+            elif callee is not None:
+                state, reason, value = State.COMPLETED, "", pack_flat(callee.run(frame.job.calls))
             else:
                 state, reason, value, limit = self._attempt(frame)
         except Terminated:

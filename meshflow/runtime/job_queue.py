@@ -8,27 +8,31 @@ taken back, and never both.
 import os
 import socket
 import struct
+from array import array
 from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 _MAX_PACKET_BYTES = 16 * 1024
 """A larger frame comes as a file in memory, whose descriptor is in the packet."""
 
-_NUMBER = struct.Struct("=Q")
-_FILENO = struct.Struct("=i")
+MAX_FILES = 64
+"""Descriptors that go with one packet (Linux takes up to 253)."""
+
+_HEAD = struct.Struct("=Q?")
+"""The number, and whether the frame is in the first of the files."""
+
+_FILENO_BYTES = 4
 
 
 class JobQueue:
     """The node's end. Nothing here blocks: what the socket has no room for waits here."""
 
     def __init__(self) -> None:
-        """An empty queue, open at both ends; `endpoint` gives the process its own.
-
-        Raises:
-            OSError: no descriptors are left.
-        """
+        """Raises OSError if no descriptors are left."""
         self._writer, self._reader = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._writer.setblocking(False)
-        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._waiting: deque[tuple[int, bytes, Sequence[int]]] = deque()
 
     @property
     def is_full(self) -> bool:
@@ -43,13 +47,14 @@ class JobQueue:
         """A new descriptor of the reading end, for the process."""
         return os.dup(self._reader.fileno())
 
-    def put(self, number: int, frame: bytes) -> None:
-        """Add a job under a number above those before it.
+    def put(self, number: int, frame: bytes, filenos: Sequence[int] = ()) -> None:
+        """Add a job under a number above those before it, with descriptors that stay open until it is taken or taken
+        back.
 
         Raises:
             OSError: no descriptor or memory for a large frame; it was not added.
         """
-        self._waiting.append((number, frame))
+        self._waiting.append((number, frame, filenos))
         if len(self._waiting) == 1:
             try:
                 self.flush()
@@ -64,12 +69,8 @@ class JobQueue:
             OSError: no descriptor or memory for a large frame; it still waits.
         """
         while self._waiting:
-            number, frame = self._waiting[0]
             try:
-                if len(frame) <= _MAX_PACKET_BYTES:
-                    self._writer.send(_NUMBER.pack(number) + frame)
-                else:
-                    self._send_file(number, frame)
+                send(self._writer, *self._waiting[0])
             except BlockingIOError:
                 return
             self._waiting.popleft()
@@ -79,12 +80,12 @@ class JobQueue:
         numbers: list[int] = []
         if self._reader.fileno() < 0:
             return numbers
-        while (packet := _receive(self._reader, socket.MSG_DONTWAIT)) is not None:
-            number, _, fileno = packet
-            numbers.append(number)
-            if fileno is not None:
-                os.close(fileno)
-        numbers += [number for number, _ in self._waiting]
+        with suppress(BlockingIOError):
+            while (packet := _receive(self._reader, socket.MSG_DONTWAIT)) is not None:
+                numbers.append(packet[0])
+                for fileno in packet[3]:
+                    os.close(fileno)
+        numbers += [number for number, _, _ in self._waiting]
         self._waiting.clear()
         return numbers
 
@@ -93,44 +94,92 @@ class JobQueue:
         self._writer.close()
         self._reader.close()
 
-    def _send_file(self, number: int, frame: bytes) -> None:
-        fileno = os.memfd_create("meshflow-job")
-        try:
-            with open(fileno, "wb", buffering=0, closefd=False) as file:
-                view = memoryview(frame)
-                while view:
-                    view = view[file.write(view) :]
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _FILENO.pack(fileno))
-            self._writer.sendmsg([_NUMBER.pack(number)], [rights])
-        finally:
-            os.close(fileno)
+
+def send(to: socket.socket, number: int, frame: bytes, filenos: Sequence[int] = ()) -> None:
+    """Send a frame under a number, in one packet, with up to MAX_FILES - 1 descriptors.
+
+    Raises:
+        BlockingIOError: there is no room for it now.
+        OSError: the other end is closed, or there is no descriptor or memory for a large frame.
+    """
+    if len(frame) <= _MAX_PACKET_BYTES:
+        packet = _HEAD.pack(number, False) + frame
+        if filenos:
+            to.sendmsg([packet], [_rights(filenos)])
+        else:
+            to.send(packet)
+        return
+    fileno = os.memfd_create("meshflow-job")
+    try:
+        with open(fileno, "wb", buffering=0, closefd=False) as file:
+            view = memoryview(frame)
+            while view:
+                view = view[file.write(view) :]
+        to.sendmsg([_HEAD.pack(number, True)], [_rights((fileno, *filenos))])
+    finally:
+        os.close(fileno)
 
 
-def take(jobs: socket.socket) -> bytes | None:
-    """In the process: wait for the next job. None: the node has closed the queue."""
-    packet = _receive(jobs, 0)
+def take(jobs: socket.socket, flags: int = 0) -> tuple[int, bytes, list[int]] | None:
+    """The next packet's number, frame, and descriptors, which are the caller's from here on; waits for it, unless
+    `flags` has MSG_DONTWAIT. None: the other end is closed.
+
+    Raises:
+        BlockingIOError: there is none, and it is not to be waited for.
+    """
+    packet = _receive(jobs, flags)
     if packet is None:
         return None
-    _, frame, fileno = packet
-    if fileno is None:
-        return frame
-    with open(fileno, "rb") as file:
+    number, frame, is_in_file, filenos = packet
+    if not is_in_file:
+        return number, frame, filenos
+    with open(filenos[0], "rb") as file:
         file.seek(0)
-        return file.read()
+        return number, file.read(), filenos[1:]
 
 
-def _receive(jobs: socket.socket, flags: int) -> tuple[int, bytes, int | None] | None:
-    """Number, frame, and the descriptor of the file that holds the frame if it is large. None: nothing is there."""
-    try:
-        data, ancillary, _, _ = jobs.recvmsg(
-            _NUMBER.size + _MAX_PACKET_BYTES, socket.CMSG_SPACE(_FILENO.size), flags | socket.MSG_CMSG_CLOEXEC
-        )
-    except BlockingIOError:
-        return None
-    if not data:
-        return None
-    fileno: int | None = None
+def receive_file(peer: socket.socket) -> int | None:
+    """The descriptor that comes next; None: the other end is closed, or sent none."""
+    _, ancillary, _, _ = peer.recvmsg(1, socket.CMSG_SPACE(_FILENO_BYTES), socket.MSG_CMSG_CLOEXEC)
+    filenos = _filenos(ancillary)
+    return filenos[0] if filenos else None
+
+
+def send_file(peer: socket.socket, fileno: int) -> None:
+    """Send a descriptor, for `receive_file`.
+
+    Raises:
+        OSError: the other end is closed.
+    """
+    peer.sendmsg([b"!"], [_rights((fileno,))])
+
+
+_Ancillary = tuple[int, int, bytes]
+
+
+def _rights(filenos: Sequence[int]) -> _Ancillary:
+    return socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", filenos).tobytes()
+
+
+def _filenos(ancillary: Iterable[_Ancillary]) -> list[int]:
+    filenos = array("i")
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            (fileno,) = _FILENO.unpack(content)
-    return _NUMBER.unpack_from(data)[0], data[_NUMBER.size :], fileno
+            filenos.frombytes(content[: len(content) - len(content) % _FILENO_BYTES])
+    return filenos.tolist()
+
+
+def _receive(jobs: socket.socket, flags: int) -> tuple[int, bytes, bool, list[int]] | None:
+    """Number, frame, whether the first of the files holds the frame, and the descriptors. None: the other end is
+    closed.
+
+    Raises:
+        BlockingIOError: nothing is there, and `flags` has MSG_DONTWAIT.
+    """
+    data, ancillary, _, _ = jobs.recvmsg(
+        _HEAD.size + _MAX_PACKET_BYTES, socket.CMSG_SPACE(MAX_FILES * _FILENO_BYTES), flags | socket.MSG_CMSG_CLOEXEC
+    )
+    if not data:
+        return None
+    number, is_in_file = _HEAD.unpack_from(data)
+    return number, data[_HEAD.size :], is_in_file, _filenos(ancillary)

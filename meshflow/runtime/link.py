@@ -79,7 +79,7 @@ class NodeLink:
     def tasks(self) -> Iterator[RunTask]:
         """What the node gives to run, one after the other; ends when the node has nothing more for this process."""
         while (packet := job_queue.take(self._jobs)) is not None:
-            frame = unpack_job(packet)
+            frame = unpack_job(packet[1])
             self._begin(frame.number)
             yield frame
 

@@ -1,0 +1,189 @@
+"""Task processes of the own host that serve this client directly for a while.
+
+To its node a *lease* is a job like any other: it takes a slot, is supervised, can be killed, and ends. What the job
+does is to make the calls that the client feeds it through a socket between the two, without the node. So a call costs
+two wake-ups and not ten.
+
+Invariants:
+1. A lease ends soon after it has nothing to do, and after `LEASE_S` in any case: then the node decides who is next.
+2. No more than about `AHEAD_S` of work is fed ahead of what runs. What has not begun can be taken back, and is: when
+   the call that runs turns out long, when another lease has nothing to do, and when a process ends.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from meshflow.core.calling import Call
+from meshflow.ids import NodeId
+
+LEASE_S = 0.5
+"""For so long a lease is fed. More spreads what it costs to get one; less lets others have their turn sooner."""
+
+LINGER_S = 0.02
+"""A lease waits so long for the next call: a program that makes one call after the other keeps it."""
+
+PACKET_S = 0.0005
+"""Work in one packet, whose calls end together. A packet costs some ten microseconds at both ends."""
+
+AHEAD_S = 0.003
+"""Work fed ahead: more than is done until the client has heard of results and feeds more."""
+
+STALE_S = 0.02
+"""What is behind a call that runs for longer than this is taken back."""
+
+_MIN_AHEAD = 2
+"""Packets, the one that runs included."""
+
+TakeBack = Callable[[int], Sequence[int]]
+"""Takes back all packets of a lease that have not begun, and says which they were; given by the shell."""
+
+
+@dataclass(slots=True)
+class _Packet:
+    number: int
+    calls: tuple[Call, ...]
+    work_s: float
+
+
+@dataclass(slots=True)
+class _Lease:
+    number: int
+    node: NodeId
+    queue: str
+    opened_at: float = math.inf
+    """When its process called; infinity: it has not."""
+    packets: deque[_Packet] = field(default_factory=deque)
+    """What it was fed and has not answered, in order; the first runs."""
+    work_s: float = 0.0
+    """What they hold."""
+    since: float = 0.0
+    """When it was fed the first of them, or has answered what came before."""
+    is_ending: bool = False
+    """It is fed no more."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.opened_at < math.inf and not self.is_ending
+
+    @property
+    def has_room(self) -> bool:
+        return self.is_open and (len(self.packets) < _MIN_AHEAD or self.work_s < AHEAD_S)
+
+
+class Leases:
+    """The leases of one client."""
+
+    def __init__(self, take_back: TakeBack) -> None:
+        self._take_back = take_back
+        self._leases: dict[int, _Lease] = {}
+        self._last_packet = 0
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(tuple(self._leases))
+
+    def __contains__(self, lease: int) -> bool:
+        return lease in self._leases
+
+    def idle_count(self, queue: str) -> int:
+        """How many leases of that queue have nothing to do, or were asked for and are not there yet."""
+        return sum(each.queue == queue and not each.is_ending and not each.packets for each in self._leases.values())
+
+    def ask(self, number: int, node: NodeId, queue: str) -> None:
+        """The job of a lease is on its way to a node."""
+        self._leases[number] = _Lease(number, node, queue)
+
+    def opened(self, number: int, now: float) -> bool:
+        """The process of a lease calls. False: that lease is not waited for (any more)."""
+        lease = self._leases.get(number)
+        if lease is None or lease.opened_at < math.inf:
+            return False
+        lease.opened_at = lease.since = now
+        return True
+
+    def hungriest(self, queues: Mapping[str, object]) -> tuple[int, str] | None:
+        """The lease of one of the queues that is to be fed next, and its queue; None if none has room."""
+        found = [each for each in self._leases.values() if each.has_room and each.queue in queues]
+        if not found:
+            return None
+        lease = min(found, key=lambda each: (len(each.packets), each.work_s))
+        return lease.number, lease.queue
+
+    def feed(self, number: int, calls: tuple[Call, ...], work_s: float, now: float) -> int:
+        """Feed calls, about so much work, to a lease that has room; the number of the packet."""
+        lease = self._leases[number]
+        self._last_packet += 1
+        if not lease.packets:
+            lease.since = now
+        lease.packets.append(_Packet(self._last_packet, calls, work_s))
+        lease.work_s += work_s
+        return self._last_packet
+
+    def answered(self, number: int, packet: int, now: float) -> tuple[Call, ...]:
+        """The process has made the calls of a packet: which these are; none if that makes no sense."""
+        lease = self._leases.get(number)
+        if lease is None or not lease.packets or lease.packets[0].number != packet:
+            return ()
+        lease.since = now
+        done = lease.packets.popleft()
+        lease.work_s = lease.work_s - done.work_s if lease.packets else 0.0
+        return done.calls
+
+    def take_back(self, number: int) -> list[tuple[Call, ...]]:
+        """The packets that a lease has not begun; it does not have them any more."""
+        lease = self._leases[number]
+        taken = dict.fromkeys(self._take_back(number))
+        calls = [packet.calls for packet in lease.packets if packet.number in taken]
+        lease.packets = deque(packet for packet in lease.packets if packet.number not in taken)
+        lease.work_s = sum(packet.work_s for packet in lease.packets)
+        return calls
+
+    def close(self, number: int) -> None:
+        """A lease is fed no more."""
+        if number in self._leases:
+            self._leases[number].is_ending = True
+
+    def ended(self, number: int) -> list[tuple[Call, ...]]:
+        """A lease is over, as its node says, or because that is gone: the packets that its process had begun and not
+        answered. To be called after `take_back`."""
+        return [packet.calls for packet in self._leases.pop(number).packets]
+
+    def has(self, number: int, call: Call) -> bool:
+        """Whether a lease was fed this call and has not answered."""
+        return any(call in packet.calls for packet in self._leases[number].packets)
+
+    def over(self, now: float) -> list[int]:
+        """The leases that have been fed for long enough, or had nothing to do for too long; each told of once."""
+        over = [
+            lease
+            for lease in self._leases.values()
+            if lease.is_open
+            and (now - lease.opened_at >= LEASE_S or (not lease.packets and now - lease.since >= LINGER_S))
+        ]
+        for lease in over:
+            lease.is_ending = True
+        return [lease.number for lease in over]
+
+    def stuck(self, now: float, *, has_waiting: bool) -> list[int]:
+        """The leases from which to take back what they have not begun."""
+        behind = [lease for lease in self._leases.values() if len(lease.packets) > 1]
+        stale = [lease.number for lease in behind if lease.is_ending or now - lease.since >= STALE_S]
+        if stale or has_waiting or not behind:
+            return stale
+        if any(lease.is_open and not lease.packets for lease in self._leases.values()):
+            return [max(behind, key=lambda each: each.work_s).number]
+        return []
+
+    def deadline(self) -> float:
+        """When `over` or `stuck` may find something without any input."""
+        due = math.inf
+        for lease in self._leases.values():
+            if lease.is_open:
+                due = min(due, lease.opened_at + LEASE_S, math.inf if lease.packets else lease.since + LINGER_S)
+            if len(lease.packets) > 1:
+                due = min(due, lease.since + STALE_S)
+        return due

@@ -1,0 +1,97 @@
+"""Inside a task process: serving one client of this host directly, for as long as a job of the node says (`leases.py`).
+
+The process calls at the client's door, is given the reading end of a queue of packets, and answers each packet, until
+the client closes the queue. Client and process make sure that the other belongs to the same user: whoever feeds a
+process has it run code, and whoever answers a client has it unpickle.
+"""
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgpack
+
+from meshflow.models.calls import Callee
+from meshflow.models.parcels import Parcel
+from meshflow.runtime import job_queue
+from meshflow.runtime.job_queue import MAX_FILES
+
+_CREDENTIALS = struct.Struct("=iII")
+"""Process, user and group (unix(7), SO_PEERCRED)."""
+
+
+class NotThere(Exception):
+    """The client cannot be reached over a socket of this host, or it is not of this user."""
+
+
+def is_own(peer: socket.socket) -> bool:
+    """Whether the other end of a socket belongs to a process of this user, or of root."""
+    _, user, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return user in (os.geteuid(), 0)
+
+
+def pack(*fields: object, values: Sequence[object]) -> tuple[bytes, list[int]]:
+    """Fields and values as a frame, and the descriptors of those that are parcels. Parcels beyond what goes with a
+    packet are made flat."""
+    filenos: list[int] = []
+    packed: list[object] = []
+    for value in values:
+        if isinstance(value, Parcel) and len(filenos) < MAX_FILES - 1:
+            packed.append((len(filenos), value.spans))
+            filenos.append(value.fileno)
+        else:
+            packed.append(value.flatten() if isinstance(value, Parcel) else value)
+    frame: bytes = msgpack.packb((*fields, packed))
+    return frame, filenos
+
+
+def unpack(frame: bytes, filenos: Sequence[int]) -> tuple[list[Any], list[Any]]:
+    """The fields of a frame, and its values; the descriptors belong to the parcels among them."""
+    *fields, packed = msgpack.unpackb(frame)
+    return fields, [
+        Parcel(filenos[value[0]], value[1]) if type(value) is list and type(value[0]) is int else value
+        for value in packed
+    ]
+
+
+def serve(door: str, lease: int, restore: Callable[[], None]) -> None:
+    """Make the calls that the client at `door` feeds to this lease; `restore` puts the process in order after each
+    packet.
+
+    Raises:
+        NotThere: the client cannot be reached this way.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as talk:
+        jobs = _call_at(talk, door, lease)
+        callees: dict[str, Callee] = {}
+        with jobs, suppress(ConnectionError):
+            while (packet := job_queue.take(jobs)) is not None:
+                number, frame, filenos = packet
+                (digest, code), calls = unpack(frame, filenos)
+                if code is not None:
+                    callees[digest] = Callee(code)
+                began_at = time.perf_counter()
+                results = callees[digest].run(calls)
+                answer, filenos = pack(time.perf_counter() - began_at, values=results)
+                job_queue.send(talk, number, answer, filenos)
+                del calls, results  # What is large goes before the next comes.
+                restore()
+
+
+def _call_at(talk: socket.socket, door: str, lease: int) -> socket.socket:
+    """Introduce this process; the reading end of the queue that the client fills."""
+    try:
+        talk.connect(door)
+        if not is_own(talk):
+            raise NotThere("the client belongs to another user")
+        job_queue.send(talk, lease, b"")
+        fileno = job_queue.receive_file(talk)
+    except OSError as problem:
+        raise NotThere(f"the client cannot be reached at {door!r}: {problem}") from problem
+    if fileno is None:
+        raise NotThere("the client does not want this lease any more")
+    return socket.socket(fileno=fileno)

@@ -1,0 +1,168 @@
+"""The client's end of its leases: the door where their processes call, and a queue and a socket for each.
+
+Nothing here blocks. The door has a name in the abstract namespace of Unix sockets, so that nothing is left behind, and
+lets in only processes of the same user.
+"""
+
+import os
+import select
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshflow.ids import NodeId
+from meshflow.runtime import job_queue
+from meshflow.runtime.job_queue import JobQueue
+from meshflow.runtime.lease import is_own, pack, unpack
+
+_BACKLOG = 64
+
+_MAX_AT_ONCE = 64
+"""Answers that are taken from one lease in a turn."""
+
+
+@dataclass(slots=True)
+class _Line:
+    talk: socket.socket
+    queue: JobQueue = field(default_factory=JobQueue)
+    codes: dict[str, None] = field(default_factory=dict)
+    """Digests of the functions that the process has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a packet."""
+
+    lease: int
+    packet: int
+    seconds: float
+    results: list[Any]
+
+
+class LeaseDoor:
+    """Where the processes of the leases of the client `me` call. `poll` is told of all sockets."""
+
+    def __init__(self, me: NodeId, poll: "select.poll") -> None:
+        self.name = f"\0meshflow-{me}"
+        self._poll = poll
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        self._listener.bind(self.name)
+        self._listener.listen(_BACKLOG)
+        poll.register(self._listener, select.POLLIN)
+        self._callers: dict[int, socket.socket] = {}
+        """By descriptor: who was let in and has not said which lease it is."""
+        self._lines: dict[int, _Line] = {}
+        """By lease."""
+        self._lease_of: dict[int, int] = {}
+        """By descriptor."""
+
+    def welcome(self) -> list[int]:
+        """Let in who calls; the leases whose processes have introduced themselves since the last time. Each is to be
+        told to `admit` or to `refuse`."""
+        while True:
+            try:
+                caller, _ = self._listener.accept()
+            except OSError:
+                break
+            caller.setblocking(False)
+            if is_own(caller):
+                self._callers[caller.fileno()] = caller
+                self._poll.register(caller, select.POLLIN)
+            else:
+                caller.close()
+        leases = []
+        for fileno, caller in list(self._callers.items()):
+            try:
+                packet = job_queue.take(caller, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
+            except OSError:
+                packet = None
+            del self._callers[fileno]
+            if packet is None or packet[0] in self._lines:
+                self._poll.unregister(fileno)
+                caller.close()
+                continue
+            lease = packet[0]
+            self._lines[lease] = _Line(caller)
+            self._lease_of[fileno] = lease
+            leases.append(lease)
+        return leases
+
+    def admit(self, lease: int) -> None:
+        """Give the process of a lease its end of the queue."""
+        line = self._lines[lease]
+        endpoint = line.queue.endpoint()
+        try:
+            job_queue.send_file(line.talk, endpoint)
+        except OSError:
+            pass  # It is gone, as the next look at it tells.
+        finally:
+            os.close(endpoint)
+
+    def feed(self, lease: int, packet: int, digest: str, code: bytes, calls: Sequence[object]) -> None:
+        """Have a lease make these calls of a function.
+
+        Raises:
+            OSError: no descriptor or memory for large arguments; it was not fed.
+        """
+        line = self._lines[lease]
+        is_new = digest not in line.codes
+        frame, filenos = pack(digest, code if is_new else None, values=calls)
+        line.queue.put(packet, frame, filenos)
+        line.codes[digest] = None
+
+    def take_back(self, lease: int) -> Sequence[int]:
+        """The packets that a lease has not begun, which are taken from it."""
+        line = self._lines.get(lease)
+        if line is None:
+            return []
+        line.codes.clear()  # What was taken back may have had the code with it.
+        return line.queue.recall()
+
+    def answers(self) -> tuple[list[Answer], list[int]]:
+        """What leases have answered, and which have closed their sockets; these are to be told to `close`."""
+        answers: list[Answer] = []
+        gone: list[int] = []
+        for lease, line in self._lines.items():
+            if line.queue.is_full:
+                line.queue.flush()
+            for _ in range(_MAX_AT_ONCE):
+                try:
+                    packet = job_queue.take(line.talk, socket.MSG_DONTWAIT)
+                    if packet is None:
+                        gone.append(lease)
+                        break
+                    (seconds,), results = unpack(packet[1], packet[2])
+                    answers.append(Answer(lease, packet[0], seconds, results))
+                except BlockingIOError:
+                    break
+                except (OSError, ValueError):
+                    gone.append(lease)
+                    break
+        return answers, gone
+
+    def hang_up(self, lease: int) -> None:
+        """Let a lease end when it has done what it was fed; its answers are still heard."""
+        line = self._lines.get(lease)
+        if line is not None:
+            line.queue.close()
+
+    def close_line(self, lease: int) -> None:
+        """Let go of a lease."""
+        line = self._lines.pop(lease, None)
+        if line is not None:
+            fileno = line.talk.fileno()
+            self._poll.unregister(fileno)
+            del self._lease_of[fileno]
+            line.talk.close()
+            line.queue.close()
+
+    def close(self) -> None:
+        """Let go of all."""
+        for lease in list(self._lines):
+            self.close_line(lease)
+        for caller in self._callers.values():
+            caller.close()
+        self._listener.close()

@@ -1,0 +1,150 @@
+"""Which lease is fed what, and when it ends."""
+
+import math
+from collections.abc import Sequence
+
+from meshflow.core.calling import Call, Function
+from meshflow.core.leases import AHEAD_S, LEASE_S, LINGER_S, PACKET_S, STALE_S, Feed, Leases
+from meshflow.ids import NodeId
+
+F = Function("f", "f")
+NODE = NodeId("a" * 16)
+TASK = {"task": None}
+
+
+class Process:
+    """What a process has of what it was fed."""
+
+    def __init__(self) -> None:
+        self.unbegun: dict[int, list[int]] = {}
+
+    def take_back(self, lease: int) -> Sequence[int]:
+        """All that was not begun."""
+        return self.unbegun.pop(lease, [])
+
+
+def call() -> Call:
+    return Call(F, b"")
+
+
+def leases(*opened: int) -> tuple[Leases, Process]:
+    """Leases of one queue, of which these have called at time 0."""
+    process = Process()
+    made = Leases(process.take_back)
+    for number in opened:
+        made.ask(number, NODE, "task")
+        assert made.opened(number, 0.0)
+    return made, process
+
+
+def feed(made: Leases, number: int, count: int = 1, work_s: float = PACKET_S, now: float = 0.0) -> Feed:
+    return made.feed(number, tuple(call() for _ in range(count)), work_s, now)
+
+
+def test_a_lease_is_fed_only_when_its_process_has_called() -> None:
+    made, _ = leases()
+    made.ask(1, NODE, "task")
+    assert made.hungriest(TASK) is None
+    assert made.idle_count("task") == 1, "it will take a call as soon as it is there"
+    assert made.opened(1, 0.0)
+    assert made.hungriest(TASK) == (1, "task")
+    assert made.hungriest({"other": None}) is None
+
+
+def test_nobody_calls_twice_or_unasked() -> None:
+    made, _ = leases(1)
+    assert not made.opened(1, 1.0)
+    assert not made.opened(2, 1.0)
+
+
+def test_the_one_with_the_least_to_do_is_fed_first() -> None:
+    made, _ = leases(1, 2)
+    feed(made, 1)
+    assert made.hungriest(TASK) == (2, "task")
+    feed(made, 2)
+    feed(made, 2)
+    assert made.hungriest(TASK) == (1, "task")
+
+
+def test_short_calls_are_fed_further_ahead_than_long_ones() -> None:
+    made, _ = leases(1)
+    while made.hungriest(TASK):
+        feed(made, 1, work_s=PACKET_S)
+    assert AHEAD_S <= made._leases[1].work_s <= AHEAD_S + PACKET_S
+    made, _ = leases(1)
+    while made.hungriest(TASK):
+        feed(made, 1, work_s=1.0)
+    assert len(made._leases[1].packets) == 2, "one runs, and one need not be waited for"
+
+
+def test_packets_are_answered_in_order_each_once() -> None:
+    made, _ = leases(1)
+    first, second = feed(made, 1), feed(made, 1, count=2)
+    assert made.answered(1, second.packet, 1.0) == ()
+    assert made.answered(1, first.packet, 1.0) == first.calls
+    assert made.answered(1, first.packet, 1.0) == ()
+    assert made.answered(1, second.packet, 1.0) == second.calls
+    assert made.answered(2, 1, 1.0) == ()
+    assert made._leases[1].work_s == 0.0
+
+
+def test_what_has_not_begun_is_taken_back_and_the_rest_is_what_it_had_begun() -> None:
+    made, process = leases(1)
+    running, behind = feed(made, 1), feed(made, 1, count=3)
+    process.unbegun[1] = [behind.packet]
+    assert made.take_back(1) == list(behind.calls)
+    assert made.find(running.calls[0]) == 1
+    assert made.find(behind.calls[0]) is None
+    assert made.ended(1) == list(running.calls)
+    assert 1 not in made
+    assert len(made) == 0
+
+
+def test_an_idle_lease_ends_after_it_has_lingered() -> None:
+    made, _ = leases(1)
+    packet = feed(made, 1)
+    assert made.answered(1, packet.packet, 1e-3)
+    assert made.deadline() == 1e-3 + LINGER_S
+    assert made.over(LINGER_S) == []
+    assert made.over(1e-3 + LINGER_S) == [1]
+    assert made.over(1.0) == [], "told of once"
+    assert made.hungriest(TASK) is None
+    assert made.idle_count("task") == 0
+    assert made.deadline() == math.inf
+
+
+def test_a_busy_lease_ends_when_its_time_is_over() -> None:
+    made, _ = leases(1)
+    feed(made, 1, now=LEASE_S - 1e-3)
+    assert made.over(LEASE_S - 1e-3) == []
+    assert made.deadline() == LEASE_S
+    assert made.over(LEASE_S) == [1]
+
+
+def test_what_is_behind_a_call_that_turns_out_long_is_to_be_taken_back() -> None:
+    made, _ = leases(1)
+    feed(made, 1)
+    feed(made, 1)
+    assert made.stuck(STALE_S / 2, has_waiting=True) == []
+    assert made.deadline() == STALE_S
+    assert made.stuck(STALE_S, has_waiting=True) == [1]
+
+
+def test_what_is_ahead_goes_to_who_has_nothing_to_do() -> None:
+    made, _ = leases(1, 2)
+    feed(made, 1)
+    feed(made, 1)
+    assert made.stuck(0.0, has_waiting=True) == [], "there is other work for the idle one"
+    assert made.stuck(0.0, has_waiting=False) == [1]
+    feed(made, 2)
+    assert made.stuck(0.0, has_waiting=False) == []
+
+
+def test_a_lease_that_is_closed_is_fed_no_more_and_gives_back_what_it_has() -> None:
+    made, _ = leases(1)
+    feed(made, 1)
+    feed(made, 1)
+    made.close(1)
+    made.close(7)
+    assert made.hungriest(TASK) is None
+    assert made.stuck(0.0, has_waiting=True) == [1]
