@@ -94,6 +94,7 @@ def report(system: System) -> None:
 def _rate(call_all: Callable[[Sequence[int]], Sequence[int]], budget_s: float) -> tuple[list[float], int]:
     """Ten times as many calls until ten times as many would take too long; the last counts, the others warm up."""
     count = _WARM_UP
+    call_all(range(count))
     while True:
         values = range(count)
         started_at = time.perf_counter()

@@ -14,10 +14,10 @@ Invariants:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from meshflow.core.caller_settings import MARGIN_BYTES, CallerSettings
-from meshflow.core.calling import Call, Function, Line
+from meshflow.core.calling import Call, Function
 from meshflow.core.dispatch import Dispatcher, DispatchSettings
 from meshflow.core.effects import Effect, Send
 from meshflow.core.handouts import Handouts
@@ -43,22 +43,17 @@ from meshflow.core.messages import (
 from meshflow.core.queue import Waiting
 from meshflow.core.records import State
 from meshflow.core.requests import WriteOutput
+from meshflow.core.waiting_calls import WaitingCalls
 from meshflow.ids import NodeId, RunId, calls_of
 
 NOT_THERE = "NotThere"
 """How the reason begins for which a process has not found the door: the name of the error."""
-
-_NEAR = "of this host"
 
 _EPOCH = 1
 """A client never loses its calls to another."""
 
 _MAX_WORK_BYTES = 8 * 1024 * 1024
 """A message that is larger than this carries one batch."""
-
-_MAX_IDLE_LINES = 1024
-"""Functions of which nothing waits and nothing is out, but whose pace is remembered. A program that makes a closure for
-each call has as many functions as calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +90,11 @@ class Caller:
         self._settings = settings
         self._dispatcher = Dispatcher(dispatch)
         self._handouts = Handouts(settings.lost_s)
-        self._lines: dict[Function, Line] = {}
-        self.leasing = Leasing(self._lines, door, take_back, self._again)
+        self._waiting = WaitingCalls(self._run, self._dispatcher, settings)
+        self.leasing = Leasing(self._waiting, door, take_back)
         """The shell tells it which nodes are near, and when a process hangs up."""
         self._leases = self.leasing.leases
-        self._max_lines = _MAX_IDLE_LINES
-        self._places: dict[int, Line] = {}
-        """The lines of the batches that are in line for credit."""
         self._batches: dict[int, tuple[Call, ...]] = {}
-        self._last_number = 0
-        self._touched: dict[Function, None] = {}
-        self._slots: dict[str, int] = {}
-        """Of the nodes that serve each queue and take work."""
         self._seen: dict[NodeId, int] = {}
         """The last report of each node that we have to do with; 0 before its first."""
         self._asked_at = -math.inf
@@ -114,17 +102,12 @@ class Caller:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is out."""
-        return not (self._batches or self._places or self._touched or len(self._leases))
+        return self._waiting.is_empty and not self._batches and not len(self._leases)
 
     @property
     def unserved(self) -> dict[str, int]:
         """How many calls wait on queues that no node serves, by queue."""
-        counts: dict[str, int] = {}
-        for function in dict.fromkeys(line.function for line in self._places.values()):
-            queue = _waits_on(function)
-            if queue not in self._slots:
-                counts[queue] = counts.get(queue, 0) + len(self._lines[function].waiting)
-        return counts
+        return self._waiting.unserved
 
     # --- what the client wants ---
 
@@ -132,43 +115,19 @@ class Caller:
         """Make these calls, which are all of one function. `code` is its pickled code."""
         function = calls[0].function
         room_bytes = self._settings.max_message_bytes - MARGIN_BYTES - len(code)
-        fitting = [call for call in calls if len(call.data) <= room_bytes]
-        if len(fitting) < len(calls):
-            self._add_large([call for call in calls if len(call.data) > room_bytes], code, room_bytes)
+        large = [call for call in calls if len(call.data) > room_bytes]
+        if large and self._waiting.may_be_large(function):
+            self._waiting.add(large, code, are_large=True)
+        else:
+            self.ended += [_too_large(call, code, room_bytes) for call in large]
+        fitting = [call for call in calls if len(call.data) <= room_bytes] if large else calls
         if fitting:
-            self._wait(self._line(function, code), fitting)
-
-    def _add_large(self, calls: Sequence[Call], code: bytes, room_bytes: int) -> None:
-        """These don't fit into a message. A process of this host can make them all the same."""
-        function = replace(calls[0].function, is_near=True)
-        if function.is_alone or _waits_on(function) not in self._slots:
-            self.ended += [_too_large(call, code, room_bytes) for call in calls]
-            return
-        for call in calls:
-            call.function = function
-        self._wait(self._line(function, code), calls)
-
-    def _wait(self, line: Line, calls: Sequence[Call]) -> None:
-        line.waiting.extend(calls)
-        self._touched[line.function] = None
-        self.leasing.note(line.function)
+            self._waiting.add(fitting, code)
 
     def cut_short(self, calls: Sequence[Call], made_count: int) -> None:
         """Of a batch that ended, only the first few were made, at least one: the rest is made as if it had waited."""
-        self._lines[calls[0].function].was_cut(made_count)
-        self._again(calls[made_count:])
-
-    def _again(self, calls: Sequence[Call]) -> None:
-        """These go first when there is credit."""
-        wanted = [call for call in calls if not call.is_cancelled]
-        if not wanted:
-            return
-        line = self._lines[wanted[0].function]
-        for call in wanted:
-            call.batch = 0
-        line.waiting.extendleft(reversed(wanted))
-        self._touched[line.function] = None
-        self.leasing.note(line.function)
+        self._waiting.line(calls[0].function).was_cut(made_count)
+        self._waiting.again(calls[made_count:])
 
     def cancel(self, calls: Sequence[Call]) -> list[Effect]:
         """Take those out that wait, and end those that run, if they went by themselves; they do not appear in `ended`.
@@ -187,11 +146,7 @@ class Caller:
                 attempt, node = self._handouts.take(call.batch)
                 self._forget_batch(call.batch)
                 attempts.setdefault(node, []).append(attempt)
-        for line in [self._lines[function] for function in waited if function in self._lines]:
-            left = [call for call in line.waiting if not call.is_cancelled]
-            line.waiting.clear()
-            line.waiting.extend(left)
-            self._touched[line.function] = None
+        self._waiting.drop_cancelled(waited)
         return [Send(node, Cancel(tuple(ending))) for node, ending in attempts.items()]
 
     def _cancel_leased(self, call: Call) -> tuple[Attempt, NodeId] | None:
@@ -217,7 +172,7 @@ class Caller:
         _, node = self._handouts.take(lease)
         begun = self.leasing.ended(lease)
         if report.state is State.COMPLETED:
-            self._again_each(begun)
+            self._waiting.again(begun)
         elif not begun and report.reason.startswith(NOT_THERE):
             self.leasing.cannot_call(node)
         elif len(begun) == 1:
@@ -225,28 +180,19 @@ class Caller:
         else:
             self._suspect(begun)
 
-    def _again_each(self, calls: Sequence[Call]) -> None:
-        for call in reversed(calls):
-            self._again((call,))
-
     def _suspect(self, calls: Sequence[Call]) -> None:
         """One of these has ended its process: each goes by itself now."""
         for call in calls:
             call.is_alone = True
-        self._again_each(calls)
+        self._waiting.again(calls)
 
     # --- what the mesh says ---
 
     def set_members(self, members: Sequence[Member]) -> None:
         """Take note of who is alive; calls that were with others are made again."""
         alive = {member.id: None for member in members}
-        members = [_with_near(member) if self.leasing.is_near(member.id) else member for member in members]
-        self._slots = {}
-        for member in members:
-            for queue in () if member.is_draining else member.queues:
-                slots = self._slots.get(queue, 0) + member.slots
-                self._slots[queue] = min(slots, self._settings.max_out or slots)
-        self._dispatcher.set_members(members)
+        self._waiting.set_members(members, self.leasing.is_near)
+        self.ended += [_stranded(call) for call in self._waiting.take_stranded()]
         for node in self._handouts.nodes:
             if node not in alive:
                 for number, _ in self._handouts.at(node):
@@ -289,7 +235,7 @@ class Caller:
                     if lacks_code:
                         self._dispatcher.forget_codes(sender)
                     if self._handouts.is_current(attempt, sender):
-                        self._again_each(self._take(attempt.task))
+                        self._waiting.again(self._take(attempt.task))
         self._seen[sender] = seen = max(seen, message.first + len(message.reports) - 1)
         self._handouts.heard(sender, now)
         return [Send(sender, ReportsAck(self._run, seen + 1))]
@@ -302,7 +248,7 @@ class Caller:
             return
         calls = self._batch(report.attempt.task)
         if report.state is State.COMPLETED:
-            self._lines[calls[0].function].took(max(0.0, report.ended_at - report.started_at), len(calls))
+            self._waiting.line(calls[0].function).took(max(0.0, report.ended_at - report.started_at), len(calls))
             self.ended.append(Ended(calls, report.value.inline))
         elif len(calls) == 1:
             self.ended.append(Ended(calls, reason=_why(report)))
@@ -323,15 +269,12 @@ class Caller:
         """The client leaves: nodes end what they have of it, and forget it. What has not ended does so now."""
         left = [call for calls in self._batches.values() for call in calls]
         left += [call for lease in self._leases for call in self._take(lease)]
-        left += [call for line in self._lines.values() for call in line.waiting]
+        left += self._waiting.take_all()
         left = [call for call in left if not call.is_cancelled]
         if left:
             self.ended.append(Ended(tuple(left), reason="its client was closed"))
         for number in list(self._batches):
             self._batch(number)
-        for line in self._lines.values():
-            line.waiting.clear()
-            self._touched[line.function] = None
         goodbyes: list[Effect] = [Send(node, Offer({}, is_caller=True)) for node in self._seen]
         self._seen.clear()
         return goodbyes
@@ -340,16 +283,9 @@ class Caller:
 
     def flush(self, now: float) -> list[Effect | Feed | HangUp]:
         """Hand out what can be. To be called after each batch of input, and at `deadline`."""
-        effects: list[Effect | Feed | HangUp] = [*self.leasing.flush(self._slots, now)]
-        for effect in effects:
-            if isinstance(effect, Feed):
-                self._touched[effect.calls[0].function] = None
+        effects: list[Effect | Feed | HangUp] = [*self.leasing.flush(now)]
         while True:
-            if self._settings.max_out is not None:  # What has ended makes room for any function.
-                self._touched |= {function: None for function, line in self._lines.items() if line.waiting}
-            for function in self._touched:
-                self._queue_up(self._lines[function])
-            self._touched.clear()
+            self._waiting.queue_up(len(self._batches) + len(self._leases), self._leases.idle_count)
             handouts = self._dispatcher.pump(now)
             if not handouts:
                 break
@@ -372,36 +308,6 @@ class Caller:
         silent_s = self._settings.silent_s
         return max(self._handouts.earliest_heard_at + silent_s, self._asked_at + silent_s)
 
-    def _line(self, function: Function, code: bytes) -> Line:
-        line = self._lines.get(function)
-        if line is None:
-            if len(self._lines) >= self._max_lines:
-                self._lines = {
-                    each: line for each, line in self._lines.items() if each in self._touched or not line.is_idle
-                }
-                self._max_lines = len(self._lines) + _MAX_IDLE_LINES
-            line = self._lines[function] = Line(function, code)
-        return line
-
-    def _queue_up(self, line: Line) -> None:
-        """Have as many places in the dispatcher's queue as there are batches."""
-        function = line.function
-        wanted = min(line.batch_count(self._slots.get(function.queue, 0)), self._settings.max_batches)
-        if not function.is_alone:
-            wanted = max(0, wanted - self._leases.idle_count(function.queue))
-        if self._settings.max_out is not None:
-            taken = len(self._batches) + len(self._leases) + len(self._places) - len(line.places)
-            wanted = max(0, min(wanted, self._settings.max_out - taken))
-        while len(line.places) < wanted:
-            self._last_number += 1
-            line.places.append(self._last_number)
-            self._places[self._last_number] = line
-            self._dispatcher.push(Waiting(self._run, self._last_number), _waits_on(function), function.priority)
-        while len(line.places) > wanted:
-            number = line.places.pop()
-            del self._places[number]
-            self._dispatcher.remove(Waiting(self._run, number))
-
     def _hand_out(self, to: NodeId, places: Sequence[Waiting], backlog: int, now: float) -> list[Effect]:
         jobs: list[Job] = []
         messages: list[Effect] = []
@@ -409,17 +315,15 @@ class Caller:
         size_bytes = 0
         for place in places:
             number = place.task
-            line = self._places.pop(number)
-            line.places.remove(number)
+            line = self._waiting.redeem(number)
             function = line.function
-            self._touched[function] = None
             attempt = Attempt(self._run, number, 1, _EPOCH)
             if self.leasing.may_serve(to, function):
                 self._leases.ask(number, to, function.queue)
                 self._handouts.put(attempt, to, now)
                 jobs.append(Job(attempt, function.name, "", function.queue, "", (), None, door=self.leasing.door))
                 continue
-            calls = tuple(line.take(self._slots.get(function.queue, 0)))
+            calls = tuple(line.take(self._waiting.slots.get(function.queue, 0)))
             if not calls:
                 self._dispatcher.refund(to)
                 continue
@@ -462,7 +366,7 @@ class Caller:
 
     def _forget_batch(self, number: int) -> tuple[Call, ...]:
         calls = self._batches.pop(number)
-        self._lines[calls[0].function].out_count -= 1
+        self._waiting.line(calls[0].function).out_count -= 1
         return calls
 
     def _lose(self, number: int, why: str) -> None:
@@ -477,16 +381,7 @@ class Caller:
                 self.ended.append(Ended((call,), reason=f"{why}, which has happened to it {call.loss_count} times"))
             else:
                 again.append(call)
-        self._again_each(again)
-
-
-def _waits_on(function: Function) -> str:
-    """The queue on which calls of the function wait: those for this host only have one of their own."""
-    return f"{function.queue} {_NEAR}" if function.is_near else function.queue
-
-
-def _with_near(member: Member) -> Member:
-    return replace(member, queues=(*member.queues, *(f"{queue} {_NEAR}" for queue in member.queues)))
+        self._waiting.again(again)
 
 
 def _why(report: Finished) -> str:
@@ -499,4 +394,12 @@ def _too_large(call: Call, code: bytes, room_bytes: int) -> Ended:
         reason=f"its arguments take {len(call.data)} bytes and its code {len(code)}; together they may take "
         f"{room_bytes + len(code)} (limits.max_message_bytes is {MARGIN_BYTES} more); hand over the path of a file, or "
         "raise the limit on all nodes and here",
+    )
+
+
+def _stranded(call: Call) -> Ended:
+    return Ended(
+        (call,),
+        reason=f"its arguments take {len(call.data)} bytes, too much for a message to another host "
+        "(limits.max_message_bytes), and no node of this host is left that could make it",
     )

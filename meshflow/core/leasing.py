@@ -1,10 +1,12 @@
 """From the calls that wait at a client to the leases that make them, and back if a lease ends before its time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshflow.core.calling import Call, Function, Line
 from meshflow.core.leases import PACKET_S, Leases, TakeBack
+from meshflow.core.member import Member
+from meshflow.core.waiting_calls import WaitingCalls
 from meshflow.ids import NodeId
 
 
@@ -26,32 +28,17 @@ class HangUp:
 
 
 class Leasing:
-    """Feeds leases from `lines`; `again` is given the calls that are to wait once more, first of all. `door` is where
-    processes call."""
+    """Feeds leases with what waits in `calls`. `door` is where processes call."""
 
-    def __init__(
-        self,
-        lines: Mapping[Function, Line],
-        door: str,
-        take_back: TakeBack,
-        again: Callable[[Sequence[Call]], None],
-    ) -> None:
+    def __init__(self, calls: WaitingCalls, door: str, take_back: TakeBack) -> None:
         self.door = door
         self.leases = Leases(take_back)
-        self._lines = lines
-        self._again = again
+        self._calls = calls
         self._near: dict[NodeId, None] = {}
-        self._noted: dict[Function, None] = {}
-        """Functions of which calls may wait that a lease could make."""
 
-    def note(self, function: Function) -> None:
-        """Calls of this function wait."""
-        if not function.is_alone:
-            self._noted[function] = None
-
-    def is_near(self, node: NodeId) -> bool:
+    def is_near(self, member: Member) -> bool:
         """Whether processes of that node can call at the door."""
-        return node in self._near
+        return member.id in self._near
 
     def set_near(self, nodes: Sequence[NodeId]) -> None:
         """Processes of these nodes can call at the door."""
@@ -65,7 +52,7 @@ class Leasing:
         """A process has made the calls of a packet, which took so long: which these are."""
         calls = self.leases.answered(lease, packet, now)
         if calls:
-            line = self._lines[calls[0].function]
+            line = self._calls.line(calls[0].function)
             line.out_count -= 1
             line.took(seconds, len(calls))
         return calls
@@ -79,56 +66,43 @@ class Leasing:
     def take_back(self, lease: int) -> None:
         """What a lease has not begun is for others."""
         for calls in reversed(self.leases.take_back(lease)):
-            self._lines[calls[0].function].out_count -= 1
-            self._again(calls)
+            self._calls.line(calls[0].function).out_count -= 1
+            self._calls.again(calls)
 
     def ended(self, lease: int) -> list[Call]:
         """A lease is over: what its process had begun and not answered."""
         self.take_back(lease)
         begun = self.leases.ended(lease)
         for calls in begun:
-            self._lines[calls[0].function].out_count -= 1
+            self._calls.line(calls[0].function).out_count -= 1
         return [call for calls in begun for call in calls]
 
     def cannot_call(self, node: NodeId) -> None:
         """A process of that node has not found the door."""
         self._near.pop(node, None)
 
-    def flush(self, slots: Mapping[str, int], now: float) -> list[Feed | HangUp]:
-        """Feed who has room, and end or relieve who has to be. `slots` of the mesh, by queue."""
+    def flush(self, now: float) -> list[Feed | HangUp]:
+        """Feed who has room, and end or relieve who has to be."""
         effects: list[Feed | HangUp] = []
         for lease in self.leases.over(now):
             self.take_back(lease)
             effects.append(HangUp(lease))
-        waiting = self._waiting()
+        waiting = self._calls.by_queue()
         for lease in self.leases.stuck(now, has_waiting=bool(waiting)):
             self.take_back(lease)
-            waiting = self._waiting()
+            waiting = self._calls.by_queue()
         while waiting and (hungry := self.leases.hungriest(waiting)) is not None:
             lease, queue = hungry
             line = waiting[queue].pop(0)
-            calls = tuple(line.take(slots.get(queue, 0), PACKET_S))
+            calls = tuple(line.take(self._calls.slots.get(queue, 0), PACKET_S))
             if line.waiting:
                 waiting[queue].append(line)  # Functions take turns.
             elif not waiting[queue]:
                 del waiting[queue]
+            self._calls.took_some(line.function)
             if calls:
                 effects.append(self._feed(lease, line, calls, now))
         return effects
-
-    def _waiting(self) -> dict[str, list[Line]]:
-        """The lines with calls that a lease may make, by queue; those that go first come first."""
-        waiting: dict[str, list[Line]] = {}
-        for function in list(self._noted):
-            line = self._lines[function]
-            if line.waiting:
-                waiting.setdefault(function.queue, []).append(line)
-            else:
-                del self._noted[function]
-        for queue, lines in waiting.items():
-            first = max(line.function.priority for line in lines)
-            waiting[queue] = [line for line in lines if line.function.priority == first]
-        return waiting
 
     def _feed(self, lease: int, line: Line, calls: tuple[Call, ...], now: float) -> Feed:
         for call in calls:
