@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from benchmarks import systems
 from benchmarks.measure import RESULTS, ROOT, Figure, Report, answer
-from benchmarks.peer.calling import ARRAY, BYTES, CHUNKS, NO_OPS, P50, P99, UNITS
+from benchmarks.peer.calling import ARRAY, BYTES, NO_OPS, P50, P99, UNITS
 from benchmarks.plot import Bars, draw_bars
 from benchmarks.systems import OURS, Peer, in_rounds, measured
 

@@ -11,12 +11,12 @@ import time
 from benchmarks.measure import Figure, Report
 from benchmarks.mesh import WORKFLOWS
 from meshflow.client import Client
-from meshflow.run_handle import RunHandle
 from meshflow.config import Config
 from meshflow.follow import News
 from meshflow.private_mesh import NodePlan, PrivateMesh
 from meshflow.queue.const import JobType
 from meshflow.queue.models import JobStartedEvent
+from meshflow.run_handle import RunHandle
 
 PLANS = (
     NodePlan("first", ("workflow", "dag")),

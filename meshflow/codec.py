@@ -33,7 +33,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple, NoReturn
 
-from meshflow.core import messages, records, requests
+from meshflow.core import client_messages, records, requests
 from meshflow.tags import TAG_OF
 
 MAX_DEPTH = 100
@@ -71,7 +71,7 @@ def dataclass_codec(cls: type) -> Codec:
     assert is_dataclass(cls), f"{cls!r} is not a dataclass"
     assert not hasattr(cls, "__post_init__"), f"{cls!r} would be decoded without its __post_init__"
     hints = typing.get_type_hints(cls)
-    if cls is messages.StoreAnswers:
+    if cls is client_messages.StoreAnswers:
         hints["answers"] = tuple[_AnyAnswer, ...]  # annotated as object, but more may stand there than native values
     names = [field.name for field in fields(cls)]
     codecs = [_codec(hints[name], f"{cls.__name__}.{name}") for name in names]

@@ -17,7 +17,7 @@ from meshflow.runtime.keys import MeshKey
 from meshflow.settings import Settings
 
 if TYPE_CHECKING:
-    from meshflow.runtime.caller_thread import CallerThread
+    from meshflow.caller_thread import CallerThread
     from meshflow.runtime.transport.settings import TransportSettings
 
 
@@ -55,7 +55,7 @@ def open_mesh(settings: Settings, connect: str | None = None, environ: Mapping[s
         return Line(new_node_id(random.SystemRandom()), key, address, limits(), others=others)
 
     def call(members: Sequence[Member], max_out: int | None) -> "CallerThread":
-        from meshflow.runtime.caller_thread import CallerThread
+        from meshflow.caller_thread import CallerThread
 
         return CallerThread(new_node_id(random.SystemRandom()), keys, addresses, members, limits(), max_out)
 

@@ -31,6 +31,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from meshflow.call_maker import CallMaker
+from meshflow.caller_thread import CallFailed
 from meshflow.calls import CallFuture, CallOptions, Calls
 from meshflow.client import Client
 from meshflow.config import Config
@@ -39,7 +40,6 @@ from meshflow.errors import PickleFailed
 from meshflow.local_mesh import local
 from meshflow.mesh import NoMesh
 from meshflow.models.initializer import Initialized, InitializerFailed, dump_initargs
-from meshflow.runtime.caller_thread import CallFailed
 
 P = ParamSpec("P")
 T = TypeVar("T")

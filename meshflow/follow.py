@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from meshflow import wire
+from meshflow.core.client_messages import Watched
 from meshflow.core.graph import DagDefinition, WorkflowSpec
-from meshflow.core.messages import Watched
 from meshflow.core.records import Batch, RunEnded, RunRecord
 from meshflow.core.requests import Answer, GetBlob, LoadRun, ReadLog, ReadOutput, Request
 from meshflow.ids import NodeId, RunId, workflow_of

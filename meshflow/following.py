@@ -6,7 +6,7 @@ meanwhile.
 
 from collections.abc import Iterator, Sequence
 
-from meshflow.core.messages import Watch
+from meshflow.core.client_messages import Watch
 from meshflow.core.records import RunRecord
 from meshflow.core.requests import Answer, ListRuns, ReadOutput, Request
 from meshflow.errors import StoreUnavailable

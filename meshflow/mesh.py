@@ -14,17 +14,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from meshflow.call_maker import CallMaker
+from meshflow.core.client_messages import AskStatus, Drain, Draining, NodeStatus, StoreAnswers, StoreAsk, Watched
 from meshflow.core.member import Member, Status
-from meshflow.core.messages import (
-    AskStatus,
-    Drain,
-    Draining,
-    Message,
-    NodeStatus,
-    StoreAnswers,
-    StoreAsk,
-    Watched,
-)
+from meshflow.core.messages import Message
 from meshflow.core.requests import Answer, Request
 from meshflow.errors import PeerError, StoreUnavailable, UsageError
 from meshflow.ids import NodeId

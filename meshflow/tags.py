@@ -5,7 +5,7 @@ only ever gains fields at its end, with defaults (see `codec.py`); any other cha
 class with a new number, and any other change of a message raises `wire.PROTOCOL_VERSION`.
 """
 
-from meshflow.core import graph, key_messages, member, messages, records, requests
+from meshflow.core import attempts, client_messages, graph, key_messages, member, messages, records, requests
 
 TAGS: dict[int, type] = {
     # messages
@@ -27,14 +27,14 @@ TAGS: dict[int, type] = {
     16: messages.Owned,
     17: messages.Signal,
     18: messages.SignalAnswer,
-    19: messages.StoreAsk,
-    20: messages.StoreAnswers,
-    21: messages.Watch,
-    22: messages.Watched,
-    23: messages.AskStatus,
-    24: messages.NodeStatus,
-    25: messages.Drain,
-    26: messages.Draining,
+    19: client_messages.StoreAsk,
+    20: client_messages.StoreAnswers,
+    21: client_messages.Watch,
+    22: client_messages.Watched,
+    23: client_messages.AskStatus,
+    24: client_messages.NodeStatus,
+    25: client_messages.Drain,
+    26: client_messages.Draining,
     27: key_messages.AskKeys,
     28: key_messages.UseKeys,
     29: key_messages.KeysHeld,
@@ -42,7 +42,7 @@ TAGS: dict[int, type] = {
     40: messages.Finished,
     41: messages.Output,
     42: messages.Returned,
-    43: messages.Attempt,
+    43: attempts.Attempt,
     44: messages.Input,
     45: messages.Job,
     46: member.Member,

@@ -10,7 +10,7 @@ Invariants:
 
 from dataclasses import replace
 
-from meshflow.core.messages import Watched
+from meshflow.core.client_messages import Watched
 from meshflow.core.records import Batch, Claimed, DagEnded, RunEnded, RunRecord
 from meshflow.core.requests import Answer, LoadRun, ReadLog, Request
 from meshflow.follow import News

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from meshflow import wire
 from meshflow.config import Config
+from meshflow.core.client_messages import NodeStatus
 from meshflow.core.graph import DagDefinition
 from meshflow.core.member import Member
-from meshflow.core.messages import NodeStatus
 from meshflow.core.records import RunRecord, State
 from meshflow.core.requests import GetBlob
 from meshflow.errors import WorkflowDefinitionError

@@ -12,7 +12,15 @@ from tests.source_tree import ROOT, Module, check, functions, imports, is_within
 
 BASE = ("errors", "ids", "version")
 CODEC = ("tags", "codec", "wire")
-VOCABULARY = ("core.graph", "core.messages", "core.records", "core.requests", "core.member")
+VOCABULARY = (
+    "core.attempts",
+    "core.client_messages",
+    "core.graph",
+    "core.messages",
+    "core.records",
+    "core.requests",
+    "core.member",
+)
 BELOW = (*BASE, "core", *CODEC, "models", "tasks", "keyspace")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
@@ -54,7 +62,7 @@ CLOCKS = ("now", "today", "utcnow")
 """What tells the time in `datetime`, which the core may import as the type of a native value."""
 
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
-    "msgpack": ("wire.py", "runtime/pipes.py"),
+    "msgpack": ("wire.py", "runtime/pipes.py", "models/parcels.py"),
     "cloudpickle": ("models/payload.py",),
     "networkx": ("models/dag.py",),
     "pymongo": ("store/mongo.py",),
@@ -72,7 +80,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
 UNPICKLERS = ("pickle", "cloudpickle", "dill", "marshal", "shelve")
 CANNOT_UNPICKLE = ("core", "tags", "codec", "wire", "store", "keyspace", "runtime")
 """The parts that a node process runs; only the child that runs a task may unpickle."""
-CHILD_SIDE = ("meshflow.runtime.child", "meshflow.runtime.link", "meshflow.runtime.template")
+CHILD_SIDE = tuple(f"meshflow.runtime.{name}" for name in ("child", "lease", "link", "template"))
 """What of the runtime only that child runs, and the process it is forked from."""
 PAYLOAD = "meshflow.models.payload"
 

@@ -94,13 +94,13 @@ def report(system: System) -> None:
 def _rate(call_all: Callable[[Sequence[int]], Sequence[int]], budget_s: float) -> tuple[list[float], int]:
     """Ten times as many calls until ten times as many would take too long; the last counts, the others warm up."""
     count = _WARM_UP
-    call_all(range(count))
+    call_all(list(range(count)))
     while True:
-        values = range(count)
+        values = list(range(count))  # a range would be sent as its bounds
         started_at = time.perf_counter()
         results = call_all(values)
         took_s = time.perf_counter() - started_at
-        assert list(results) == list(values), "results are not what they should be"
+        assert list(results) == values, "results are not what they should be"
         if count == _MOST_CALLS or 10 * took_s > budget_s:
             return [count / took_s], count
         count *= 10

@@ -1,8 +1,10 @@
 """taskiq with Redis: two worker processes with uvloop, which they use if it is there (taskiq-python.github.io,
-"Getting started"). The client asks for a result every millisecond; the default of 200 ms would be all its latency.
+"Getting started"). The client asks for a result every millisecond; the default of 200 ms would be all its latency. Arguments have to be
+JSON, whatever the serializer: bytes and arrays are sent as base64.
 """
 
 import asyncio
+import base64
 import os
 import sys
 
@@ -33,12 +35,16 @@ def main() -> None:
                 tasks = await asyncio.gather(*[same.kiq(each) for each in values])
                 return [await result_of(task) for task in tasks]
 
+            def echo(value):
+                return base64.b64decode(runner.run(call(base64.b64encode(value).decode())))
+
             runner.run(broker.startup())
             report(
                 System(
                     taskiq.__version__,
                     call=lambda value: runner.run(call(value)),
                     call_each=lambda values: runner.run(call_each(values)),
+                    echo=echo,
                 )
             )
             runner.run(broker.shutdown())

@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.caller_settings import MARGIN_BYTES, CallerSettings
 from meshflow.core.calling import Call, Function
 from meshflow.core.dispatch import Dispatcher, DispatchSettings
@@ -25,7 +26,6 @@ from meshflow.core.leases import TakeBack
 from meshflow.core.leasing import Feed, HangUp, Leasing
 from meshflow.core.member import Member
 from meshflow.core.messages import (
-    Attempt,
     Cancel,
     Demand,
     Finished,
@@ -139,22 +139,16 @@ class Caller:
             if not call.batch:
                 waited[call.function] = None
             elif call.batch in self._leases:
-                ends = self._cancel_leased(call)
-                if ends is not None:
-                    attempts.setdefault(ends[1], []).append(ends[0])
+                self.leasing.take_back(call.batch)
+                if self._leases.has(call.batch, call):  # Others that its process has begun with it are made again.
+                    attempt, node = self._handouts.get(call.batch)
+                    attempts.setdefault(node, []).append(attempt)
             elif len(self._batches.get(call.batch, ())) == 1:
                 attempt, node = self._handouts.take(call.batch)
                 self._forget_batch(call.batch)
                 attempts.setdefault(node, []).append(attempt)
         self._waiting.drop_cancelled(waited)
         return [Send(node, Cancel(tuple(ending))) for node, ending in attempts.items()]
-
-    def _cancel_leased(self, call: Call) -> tuple[Attempt, NodeId] | None:
-        """What is to be ended so that a lease does not make this call, or does not go on with it. Others that the
-        process has begun with it are made again."""
-        lease = call.batch
-        self.leasing.take_back(lease)
-        return self._handouts.get(lease) if self._leases.has(lease, call) else None
 
     # --- leases ---
 
@@ -176,7 +170,7 @@ class Caller:
         elif not begun and report.reason.startswith(NOT_THERE):
             self.leasing.cannot_call(node)
         elif len(begun) == 1:
-            self.ended.append(Ended(tuple(begun), reason=_why(report)))
+            self.ended.append(Ended(tuple(begun), reason=report.reason or f"it ended {report.state.value}"))
         else:
             self._suspect(begun)
 
@@ -251,7 +245,7 @@ class Caller:
             self._waiting.line(calls[0].function).took(max(0.0, report.ended_at - report.started_at), len(calls))
             self.ended.append(Ended(calls, report.value.inline))
         elif len(calls) == 1:
-            self.ended.append(Ended(calls, reason=_why(report)))
+            self.ended.append(Ended(calls, reason=report.reason or f"it ended {report.state.value}"))
         else:
             self._suspect(calls)
 
@@ -382,10 +376,6 @@ class Caller:
             else:
                 again.append(call)
         self._waiting.again(again)
-
-
-def _why(report: Finished) -> str:
-    return report.reason or f"it ended {report.state.value}"
 
 
 def _too_large(call: Call, code: bytes, room_bytes: int) -> Ended:

@@ -8,9 +8,10 @@ Invariants:
 import math
 from dataclasses import dataclass
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.effects import AnswerTask, Effect
 from meshflow.core.keys import call_key, start_key
-from meshflow.core.messages import Attempt, Signal, SignalAnswer
+from meshflow.core.messages import Signal, SignalAnswer
 from meshflow.core.records import Value
 from meshflow.ids import RunId
 

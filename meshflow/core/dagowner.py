@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import assert_never
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.dagrun import DagRun, Step
 from meshflow.core.dispatch import Dispatcher
 from meshflow.core.effects import Effect, Emit, Send
@@ -21,19 +22,7 @@ from meshflow.core.graph import DagDefinition
 from meshflow.core.handouts import Handouts
 from meshflow.core.inquiry import Inquiry
 from meshflow.core.large_inputs import LargeInputs
-from meshflow.core.messages import (
-    Attempt,
-    Cancel,
-    Finished,
-    Job,
-    Output,
-    Owned,
-    Reports,
-    ReportsAck,
-    Returned,
-    Stopping,
-    Work,
-)
+from meshflow.core.messages import Cancel, Finished, Job, Output, Owned, Reports, ReportsAck, Returned, Stopping, Work
 from meshflow.core.outcome import is_outcome
 from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.ownership import RunLog

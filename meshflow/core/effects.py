@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.events import Event
-from meshflow.core.messages import Attempt, Job, Message
+from meshflow.core.messages import Job, Message
 from meshflow.core.requests import Request
 from meshflow.ids import NodeId
 

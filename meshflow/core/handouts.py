@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from meshflow.core.messages import Attempt
+from meshflow.core.attempts import Attempt
 from meshflow.ids import NodeId
 
 

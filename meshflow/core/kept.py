@@ -8,7 +8,8 @@ too much is handed to a spool, and read back when it is sent.
 from dataclasses import dataclass
 from typing import Protocol
 
-from meshflow.core.messages import Attempt, Finished, Output, Report
+from meshflow.core.attempts import Attempt
+from meshflow.core.messages import Finished, Output, Report
 
 _SMALLEST_BYTES = 1024
 """Reports with less in them stay in memory: what stands for one that is spooled takes a third of this."""

@@ -4,7 +4,7 @@ A key is `<dag run>/<task>/<which attempt>/<which call>`; the name of a dag may 
 dag run asks by itself is of no task.
 """
 
-from meshflow.core.messages import Attempt
+from meshflow.core.attempts import Attempt
 from meshflow.ids import RunId
 
 

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from meshflow.core.asks import Asks, Locating, Registering, Relaying, Removing
+from meshflow.core.attempts import Attempt
 from meshflow.core.callers import Callers
 from meshflow.core.claims import ClaimSettings
+from meshflow.core.client_messages import AskStatus, Drain, Draining, NodeStatus, StoreAnswers, StoreAsk, Watch, Watched
 from meshflow.core.definitions import Definitions
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Effect, Emit, Send
@@ -22,17 +24,12 @@ from meshflow.core.member import Member, Status
 from meshflow.core.membership import Membership
 from meshflow.core.membership_settings import MembershipSettings
 from meshflow.core.messages import (
-    AskStatus,
-    Attempt,
     Cancel,
     Demand,
-    Drain,
-    Draining,
     Finished,
     Gossip,
     Holding,
     Message,
-    NodeStatus,
     Offer,
     Output,
     Owned,
@@ -46,11 +43,7 @@ from meshflow.core.messages import (
     Signal,
     SignalAnswer,
     Stopping,
-    StoreAnswers,
-    StoreAsk,
     Sync,
-    Watch,
-    Watched,
     Work,
 )
 from meshflow.core.owned import OwnedRuns

@@ -12,8 +12,9 @@ Invariants:
 import math
 from dataclasses import dataclass, field
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.kept import Kept, Spooled, size_of
-from meshflow.core.messages import Attempt, Output, Report
+from meshflow.core.messages import Output, Report
 from meshflow.ids import NodeId, RunId
 
 _MAX_REPORTS_A_MESSAGE = 512

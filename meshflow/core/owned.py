@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from meshflow.core.agenda import Agenda
 from meshflow.core.asks import Appending, Asks, Claiming, Closing, Creating, Loading, Looking, Purpose, Scanning
+from meshflow.core.attempts import Attempt
 from meshflow.core.claims import Claims, ClaimSettings, Load
 from meshflow.core.dagowner import DagOwner
 from meshflow.core.dagrun import DagRun
@@ -26,7 +27,7 @@ from meshflow.core.graph import DagDefinition, WorkflowSpec
 from meshflow.core.handing import hand_out
 from meshflow.core.keys import run_of
 from meshflow.core.member import Member
-from meshflow.core.messages import Attempt, Owned, Reports, RunOpen, Signal, SignalAnswer
+from meshflow.core.messages import Owned, Reports, RunOpen, Signal, SignalAnswer
 from meshflow.core.names import remember
 from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.ownership import RunLog

@@ -6,8 +6,8 @@ one that does not stand beside each other, and each ends by itself.
 
 from collections.abc import Sequence
 
+from meshflow.core.client_messages import Watch, Watched
 from meshflow.core.effects import Send
-from meshflow.core.messages import Watch, Watched
 from meshflow.core.records import Batch
 from meshflow.core.requests import WriteOutput
 from meshflow.ids import NodeId, RunId, workflow_of

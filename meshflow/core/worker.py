@@ -18,24 +18,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from meshflow.core.asks import Asks, Locating
+from meshflow.core.attempts import Attempt
 from meshflow.core.calls import Calls
 from meshflow.core.codes import Codes
 from meshflow.core.credit import Credit
 from meshflow.core.effects import Effect, Kill, Recall, Resize, Send, Start, TellStopping
 from meshflow.core.held import NOBODY, Held
 from meshflow.core.kept import Kept, Spool
-from meshflow.core.messages import (
-    Attempt,
-    Demand,
-    Finished,
-    Holding,
-    Output,
-    Report,
-    Reports,
-    Returned,
-    SignalAnswer,
-    Work,
-)
+from meshflow.core.messages import Demand, Finished, Holding, Output, Report, Reports, Returned, SignalAnswer, Work
 from meshflow.core.outbox import Outbox
 from meshflow.core.pace import Pace
 from meshflow.core.records import RunRecord, State, Value

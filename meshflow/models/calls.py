@@ -5,20 +5,16 @@ What holds only numbers, texts and the like takes the quick way.
 """
 
 import os
-import pickle
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from types import TracebackType
 from typing import Any
 
-import msgpack
-
 from meshflow.errors import MeshflowError
 from meshflow.models import parcels, payload
 from meshflow.models.parcels import Parcel
 
-_PROTOCOL = 5
 _DIGEST_BYTES = 16
 _Error = list[bytes | str]
 """A pickled error, what it says, and its traceback."""
@@ -66,20 +62,18 @@ def dump_arguments(arguments: tuple[object, ...], keywords: Mapping[str, object]
         PickleFailed: one of them cannot be pickled.
     """
     if not keywords and all(type(argument) in parcels.PLAIN for argument in arguments):
-        return pickle.dumps((arguments, None), _PROTOCOL)
+        return payload.dump_simple((arguments, None))
     return parcels.dump((arguments, dict(keywords) if keywords else None))
 
 
 def pack_flat(results: Sequence[Result]) -> bytes:
     """Results as bytes, for another host; `unpack_flat` reads them."""
-    packed: bytes = msgpack.packb([each.flatten() if isinstance(each, Parcel) else each for each in results])
-    return packed
+    return parcels.pack(values=results)[0]
 
 
 def unpack_flat(value: bytes) -> list[Any]:
-    """The results that `pack_flat` was given, each for `load_result`."""
-    results: list[Any] = msgpack.unpackb(value)
-    return results
+    """The results that `pack_flat` was given, each for `load_results`."""
+    return parcels.unpack(value)[1]
 
 
 def load_results(results: Iterable[Any]) -> Iterator[tuple[bool, Any]]:
@@ -98,7 +92,7 @@ class Callee:
         self._function: Callable[..., object] | None = None
         self._problem: _Error = []
         try:
-            self._function = pickle.loads(code)
+            self._function = payload.loads(code)
         except Terminated:
             raise
         except BaseException as exc:  # As above.
@@ -142,7 +136,7 @@ def _dump_error(exc: BaseException) -> _Error:
 def _pickled(exc: BaseException) -> bytes:
     try:
         data = payload.dumps(exc)
-        pickle.loads(data)  # Errors that want more arguments than they keep fail only here.
+        payload.loads(data)  # Errors that want more arguments than they keep fail only here.
     except _RAISED:  # By the user's __reduce__ and __init__.
         return b""
     return data
@@ -178,7 +172,7 @@ def _load_error(data: bytes, message: str, text: str) -> BaseException:
     error: BaseException = RemoteError(message)
     if data:
         try:
-            made = pickle.loads(data)
+            made = payload.loads(data)
         except BaseException:  # What it needs is not here, or raises what it likes.
             made = None
         if isinstance(made, BaseException):

@@ -9,7 +9,6 @@ Source: PEP 574; memfd_create(2).
 
 import mmap
 import os
-import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -29,8 +28,6 @@ _ALIGNMENT = 64
 
 PLAIN = frozenset((int, float, bool, type(None), complex))
 """Types whose objects are small and have nothing in them that the receiver might lack."""
-
-_PROTOCOL = 5
 
 _HEAD_BYTES = 5
 
@@ -75,7 +72,7 @@ def dump(value: object) -> bytes | Parcel:
         PickleFailed: it, or something in it, cannot be pickled.
     """
     if type(value) in PLAIN:
-        return pickle.dumps(value, _PROTOCOL)
+        return payload.dump_simple(value)
     parts, buffers = payload.dump_parts(value, LARGE_BYTES)
     size = sum(map(len, parts))
     if not buffers and size <= LARGE_BYTES:
@@ -108,9 +105,33 @@ def load(data: "bytes | Parcel", *, is_own: bool = False) -> Any:
         spans = msgpack.unpackb(view[_HEAD_BYTES : _HEAD_BYTES + size])
         content = memoryview(bytearray(view[_HEAD_BYTES + size :]))
     else:
-        return pickle.loads(data)
+        return payload.loads(data)
     head, *buffers = [content[at : at + length] for at, length in spans]
-    return pickle.loads(head, buffers=buffers)
+    return payload.loads(head, buffers)
+
+
+def pack(*fields: object, values: Sequence[object], max_files: int = 0) -> tuple[bytes, list[int]]:
+    """Fields and values as a frame, and the descriptors of at most so many parcels among them, to go beside it; those
+    beyond are made flat."""
+    filenos: list[int] = []
+    packed: list[object] = []
+    for value in values:
+        if isinstance(value, Parcel) and len(filenos) < max_files:
+            packed.append((len(filenos), value.spans))
+            filenos.append(value.fileno)
+        else:
+            packed.append(value.flatten() if isinstance(value, Parcel) else value)
+    frame: bytes = msgpack.packb((*fields, packed))
+    return frame, filenos
+
+
+def unpack(frame: bytes, filenos: Sequence[int] = ()) -> tuple[list[Any], list[Any]]:
+    """The fields of a frame, and its values; the descriptors belong to the parcels among them."""
+    *fields, packed = msgpack.unpackb(frame)
+    return fields, [
+        Parcel(filenos[value[0]], value[1]) if type(value) is list and type(value[0]) is int else value
+        for value in packed
+    ]
 
 
 def _flat(spans: Sequence[tuple[int, int]], content: bytes) -> bytes:

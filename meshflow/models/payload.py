@@ -118,9 +118,15 @@ def _dump_plain(value: object) -> bytes | None:
     return file.getvalue()
 
 
-def loads(data: bytes) -> Any:
-    """The value that `dumps` was given. Raises whatever the pickle raises."""
-    return pickle.loads(data)
+def loads(data: bytes | memoryview, buffers: Sequence[memoryview] = ()) -> Any:
+    """The value that `dumps` was given, or `dump_parts`, with the buffers that it left out. Raises whatever the pickle
+    raises."""
+    return pickle.loads(data, buffers=buffers)
+
+
+def dump_simple(value: object) -> bytes:
+    """A value that has nothing in it that the receiver might lack: numbers, and tuples of them."""
+    return pickle.dumps(value, _PROTOCOL)
 
 
 def dump_data(data: MultiTaskData, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:

@@ -22,7 +22,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from meshflow import wire
-from meshflow.core.messages import Attempt, Finished, Job, StoreAnswers
+from meshflow.core.attempts import Attempt
+from meshflow.core.client_messages import StoreAnswers
+from meshflow.core.messages import Finished, Job
 from meshflow.core.records import State, Value
 from meshflow.core.requests import Answer, ExtendField, GetField, Request, SetFields, WriteOutput
 from meshflow.errors import PeerError, UsageError

@@ -120,7 +120,13 @@ def send(to: socket.socket, number: int, frame: bytes, filenos: Sequence[int] = 
         os.close(fileno)
 
 
-def take(jobs: socket.socket, flags: int = 0) -> tuple[int, bytes, list[int]] | None:
+def take(jobs: socket.socket) -> bytes | None:
+    """In the process: wait for the next job. None: the node has closed the queue."""
+    packet = take_packet(jobs)
+    return None if packet is None else packet[1]
+
+
+def take_packet(jobs: socket.socket, flags: int = 0) -> tuple[int, bytes, list[int]] | None:
     """The next packet's number, frame, and descriptors, which are the caller's from here on; waits for it, unless
     `flags` has MSG_DONTWAIT. None: the other end is closed.
 

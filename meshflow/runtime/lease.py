@@ -9,14 +9,11 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
-
-import msgpack
 
 from meshflow.models.calls import Callee
-from meshflow.models.parcels import Parcel
+from meshflow.models.parcels import pack, unpack
 from meshflow.runtime import job_queue
 from meshflow.runtime.job_queue import MAX_FILES
 
@@ -34,30 +31,6 @@ def is_own(peer: socket.socket) -> bool:
     return user in (os.geteuid(), 0)
 
 
-def pack(*fields: object, values: Sequence[object]) -> tuple[bytes, list[int]]:
-    """Fields and values as a frame, and the descriptors of those that are parcels. Parcels beyond what goes with a
-    packet are made flat."""
-    filenos: list[int] = []
-    packed: list[object] = []
-    for value in values:
-        if isinstance(value, Parcel) and len(filenos) < MAX_FILES - 1:
-            packed.append((len(filenos), value.spans))
-            filenos.append(value.fileno)
-        else:
-            packed.append(value.flatten() if isinstance(value, Parcel) else value)
-    frame: bytes = msgpack.packb((*fields, packed))
-    return frame, filenos
-
-
-def unpack(frame: bytes, filenos: Sequence[int]) -> tuple[list[Any], list[Any]]:
-    """The fields of a frame, and its values; the descriptors belong to the parcels among them."""
-    *fields, packed = msgpack.unpackb(frame)
-    return fields, [
-        Parcel(filenos[value[0]], value[1]) if type(value) is list and type(value[0]) is int else value
-        for value in packed
-    ]
-
-
 def serve(door: str, lease: int, restore: Callable[[], None]) -> None:
     """Make the calls that the client at `door` feeds to this lease; `restore` puts the process in order after each
     packet.
@@ -69,14 +42,14 @@ def serve(door: str, lease: int, restore: Callable[[], None]) -> None:
         jobs = _call_at(talk, door, lease)
         callees: dict[str, Callee] = {}
         with jobs, suppress(ConnectionError):
-            while (packet := job_queue.take(jobs)) is not None:
+            while (packet := job_queue.take_packet(jobs)) is not None:
                 number, frame, filenos = packet
                 (digest, code), calls = unpack(frame, filenos)
                 if code is not None:
                     callees[digest] = Callee(code)
                 began_at = time.perf_counter()
                 results = callees[digest].run(calls)
-                answer, filenos = pack(time.perf_counter() - began_at, values=results)
+                answer, filenos = pack(time.perf_counter() - began_at, values=results, max_files=MAX_FILES)
                 job_queue.send(talk, number, answer, filenos)
                 del calls, results  # What is large goes before the next comes.
                 restore()

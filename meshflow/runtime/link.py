@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from meshflow import wire
-from meshflow.core.messages import StoreAnswers
+from meshflow.core.client_messages import StoreAnswers
 from meshflow.core.requests import Answer
 from meshflow.core.requests import Request as StoreRequest
 from meshflow.errors import RequestFailed, StoreUnavailable
@@ -79,7 +79,7 @@ class NodeLink:
     def tasks(self) -> Iterator[RunTask]:
         """What the node gives to run, one after the other; ends when the node has nothing more for this process."""
         while (packet := job_queue.take(self._jobs)) is not None:
-            frame = unpack_job(packet[1])
+            frame = unpack_job(packet)
             self._begin(frame.number)
             yield frame
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.caller_settings import MARGIN_BYTES
 from meshflow.core.effects import (
     AnswerTask,
@@ -26,7 +27,7 @@ from meshflow.core.effects import (
 )
 from meshflow.core.events import MemberJoined, MemberUpdated
 from meshflow.core.key_messages import AskKeys, UseKeys
-from meshflow.core.messages import Attempt, Finished, Input, Job
+from meshflow.core.messages import Finished, Input, Job
 from meshflow.core.node import Node
 from meshflow.core.records import State, Value
 from meshflow.core.requests import (

@@ -6,8 +6,9 @@ Processes go on while their node is paused, as real ones do; what they say waits
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.effects import AnswerTask
-from meshflow.core.messages import Attempt, Finished, Job
+from meshflow.core.messages import Finished, Job
 from meshflow.core.node import Node
 from meshflow.core.records import State, Value
 from meshflow.core.requests import ExtendField, PutBlob, Request, SetFields, WriteOutput

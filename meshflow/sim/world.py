@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.events import Event
-from meshflow.core.messages import Attempt, Message
+from meshflow.core.messages import Message
 from meshflow.core.records import State
 from meshflow.ids import NodeId, RunId
 from meshflow.sim.clock import Clock

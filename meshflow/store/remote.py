@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Protocol
 
-from meshflow.core.messages import StoreAnswers, StoreAsk
+from meshflow.core.client_messages import StoreAnswers, StoreAsk
 from meshflow.core.requests import Answer, CreateRun, ExtendField, Refused, Request, SetFields
 from meshflow.errors import StoreError, StoreUnavailable
 from meshflow.store.document import items_to_set, new_section, sections_to_create, values_to_add

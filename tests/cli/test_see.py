@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from meshflow.core.messages import Attempt
+from meshflow.core.attempts import Attempt
 from meshflow.core.records import RunRecord, State
 from meshflow.core.requests import UpdateRun
 from meshflow.ids import RunId

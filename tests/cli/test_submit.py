@@ -7,7 +7,7 @@ import click
 import pytest
 
 from meshflow.cli.arguments import parse_pairs
-from meshflow.core.messages import Watched
+from meshflow.core.client_messages import Watched
 from meshflow.core.records import (
     Batch,
     Claimed,

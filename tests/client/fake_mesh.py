@@ -4,20 +4,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from meshflow.core.attempts import Attempt
+from meshflow.core.client_messages import AskStatus, Drain, Draining, NodeStatus, StoreAnswers, StoreAsk, Watch, Watched
 from meshflow.core.member import Member, Status
-from meshflow.core.messages import (
-    AskStatus,
-    Attempt,
-    Drain,
-    Draining,
-    Message,
-    NodeStatus,
-    RunOpen,
-    StoreAnswers,
-    StoreAsk,
-    Watch,
-    Watched,
-)
+from meshflow.core.messages import Message, RunOpen
 from meshflow.ids import NodeId, RunId, workflow_of
 from meshflow.mesh import Mesh
 from meshflow.runtime.transport.problems import NobodyThere, Unreachable

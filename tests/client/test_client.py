@@ -7,7 +7,8 @@ import pytest
 
 from meshflow.client import Client
 from meshflow.config import Config
-from meshflow.core.messages import RunOpen, Watch, Watched
+from meshflow.core.client_messages import Watch, Watched
+from meshflow.core.messages import RunOpen
 from meshflow.core.records import Batch, RunRecord, State, Stop
 from meshflow.core.requests import (
     Append,

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from meshflow.core.messages import Watched
+from meshflow.core.client_messages import Watched
 from meshflow.core.records import Batch, Claimed, DagEnded, DagStarted, RunEnded, State
 from meshflow.core.requests import (
     Append,

@@ -7,9 +7,10 @@ from typing import cast
 
 import pytest
 
+from meshflow.core.client_messages import NodeStatus
 from meshflow.core.key_messages import AskKeys, UseKeys
 from meshflow.core.member import Member, Status
-from meshflow.core.messages import Message, NodeStatus
+from meshflow.core.messages import Message
 from meshflow.ids import NodeId
 from meshflow.key_change import KeyChange, KeyChangeRefused
 from meshflow.mesh import Mesh, NodeReport

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from meshflow.core.client_messages import AskStatus, StoreAsk, Watch, Watched
 from meshflow.core.member import Status
-from meshflow.core.messages import AskStatus, StoreAsk, Watch, Watched
 from meshflow.core.requests import ListRuns, LoadRun
 from meshflow.errors import StoreUnavailable
 from meshflow.ids import NodeId, RunId

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from meshflow.core.messages import Watched
+from meshflow.core.client_messages import Watched
 from meshflow.core.records import Batch, Claimed, DagEnded, DagStarted, RunEnded, State
 from meshflow.core.requests import Append, LoadRun, PutBlob, ReadLog, RemoveRun, Request, UpdateRun
 from meshflow.ids import RunId

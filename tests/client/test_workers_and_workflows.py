@@ -9,7 +9,7 @@ import pytest
 from meshflow import workers, workflows
 from meshflow.client import Client
 from meshflow.config import Config
-from meshflow.core.messages import Attempt
+from meshflow.core.attempts import Attempt
 from meshflow.core.records import RunRecord, State
 from meshflow.core.requests import CreateRun, UpdateRun
 from meshflow.errors import (

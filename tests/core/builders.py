@@ -6,9 +6,10 @@ Keyword arguments replace fields of what is built.
 from dataclasses import replace
 from typing import Any
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.graph import DagDefinition, DagSpec, Edge, TaskSpec, WorkflowSpec
 from meshflow.core.member import Member
-from meshflow.core.messages import Attempt, Finished
+from meshflow.core.messages import Finished
 from meshflow.core.records import RunRecord, State, TaskEnded, TaskStarted, Value
 from meshflow.ids import NodeId, RunId, dag_run_id
 

@@ -2,21 +2,13 @@
 
 from typing import Any
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.caller import Caller, Ended
 from meshflow.core.caller_settings import CallerSettings
 from meshflow.core.calling import Call, Function
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Effect, Send
-from meshflow.core.messages import (
-    Attempt,
-    Demand,
-    Finished,
-    Job,
-    Message,
-    Report,
-    Reports,
-    Work,
-)
+from meshflow.core.messages import Demand, Finished, Job, Message, Report, Reports, Work
 from meshflow.core.records import State, Value
 from meshflow.ids import NodeId, calls_of
 from tests.core.builders import ANN, member

@@ -9,15 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.caller import Caller
 from meshflow.core.caller_settings import CallerSettings
 from meshflow.core.calling import Call, Function
+from meshflow.core.client_messages import AskStatus, NodeStatus
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Ask, Effect, Emit, Kill, Recall, Send, SendTo, Start
 from meshflow.core.events import MemberDied
 from meshflow.core.member import Status
 from meshflow.core.membership_settings import MembershipSettings
-from meshflow.core.messages import AskStatus, Attempt, Finished, Job, Message, NodeStatus
+from meshflow.core.messages import Finished, Job, Message
 from meshflow.core.node import Node, NodeSettings
 from meshflow.core.records import State, Value
 from meshflow.core.worker_settings import WorkerSettings

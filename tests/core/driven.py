@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from meshflow.core.asks import Asks
+from meshflow.core.attempts import Attempt
 from meshflow.core.dagowner import DagOwner
 from meshflow.core.dagrun import DagRun
 from meshflow.core.dispatch import Dispatcher, DispatchSettings
 from meshflow.core.effects import Ask, Effect, Emit, Send
 from meshflow.core.events import JobRequeued
 from meshflow.core.graph import DagSpec
-from meshflow.core.messages import Attempt, Cancel, Job, Owned, Report, Reports, Stopping
+from meshflow.core.messages import Cancel, Job, Owned, Report, Reports, Stopping
 from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.ownership import RunLog
 from meshflow.core.records import Entry, RunRecord, State, TaskEnded, Value

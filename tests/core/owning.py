@@ -3,13 +3,14 @@
 from typing import Any
 
 from meshflow.core.asks import Asks
+from meshflow.core.attempts import Attempt
 from meshflow.core.claims import ClaimSettings
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Ask, Effect, Emit, Send
 from meshflow.core.events import Event
 from meshflow.core.graph import DagDefinition, DagSpec, WorkflowSpec
 from meshflow.core.member import Member
-from meshflow.core.messages import Attempt, Job, Message, Owned, Reports, RunOpen, Signal, SignalAnswer, Work
+from meshflow.core.messages import Job, Message, Owned, Reports, RunOpen, Signal, SignalAnswer, Work
 from meshflow.core.owned import OwnedRuns
 from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.records import Batch, Entry, RunRecord, State, Value

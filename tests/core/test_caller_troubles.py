@@ -2,10 +2,11 @@
 
 import pytest
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.caller import Ended
 from meshflow.core.calling import Function
 from meshflow.core.effects import Send
-from meshflow.core.messages import Attempt, Cancel, Holding, Offer, Owned, ReportsAck, Returned
+from meshflow.core.messages import Cancel, Holding, Offer, Owned, ReportsAck, Returned
 from meshflow.core.records import State
 from meshflow.ids import NodeId
 from tests.core.builders import ANN, BOB, RUN

@@ -8,9 +8,10 @@ import math
 import pytest
 
 from meshflow.core.asks import Closing
+from meshflow.core.attempts import Attempt
 from meshflow.core.effects import Ask, Emit, Send
 from meshflow.core.events import JobRequeued, ResultDiscarded
-from meshflow.core.messages import Attempt, Cancel, Input, Job, Output, Owned, ReportsAck, Returned, Stopping, Work
+from meshflow.core.messages import Cancel, Input, Job, Output, Owned, ReportsAck, Returned, Stopping, Work
 from meshflow.core.records import Noted, RunEnded, State, Stop, StopAsked, TaskEnded, TasksQueued, TaskStarted, Value
 from meshflow.core.requests import SetFields, UpdateRun, WriteOutput
 from meshflow.ids import NodeId

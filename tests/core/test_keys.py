@@ -2,8 +2,8 @@
 
 import pytest
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.keys import attempt_key, call_key, caller_of, own_key, run_of, start_key
-from meshflow.core.messages import Attempt
 from meshflow.ids import RunId
 
 

@@ -11,14 +11,7 @@ from meshflow.core.effects import Send, SendTo
 from meshflow.core.events import MemberDied, MemberSuspected
 from meshflow.core.member import Status
 from meshflow.core.membership import Membership
-from meshflow.core.messages import (
-    Gossip,
-    Probe,
-    ProbeAck,
-    ProbeNack,
-    ProbeRequest,
-    Sync,
-)
+from meshflow.core.messages import Gossip, Probe, ProbeAck, ProbeNack, ProbeRequest, Sync
 from meshflow.core.view import DIGEST_PARTS, MAX_RECORD_LENGTH
 from meshflow.errors import UsageError
 from meshflow.ids import NodeId

@@ -4,20 +4,17 @@ import math
 
 import pytest
 
+from meshflow.core.client_messages import AskStatus, Drain, Draining, NodeStatus, StoreAnswers, StoreAsk, Watch, Watched
 from meshflow.core.effects import Ask, Kill, SendTo, TellStopping
 from meshflow.core.events import MemberDied, MemberJoined, MemberLeft, MemberUpdated, RunFinished
 from meshflow.core.member import Member, Status
 from meshflow.core.messages import (
-    AskStatus,
     Cancel,
     Demand,
-    Drain,
-    Draining,
     Gossip,
     Holding,
     Message,
     News,
-    NodeStatus,
     Offer,
     Output,
     Owned,
@@ -29,12 +26,8 @@ from meshflow.core.messages import (
     Signal,
     SignalAnswer,
     Stopping,
-    StoreAnswers,
-    StoreAsk,
     Sync,
     Verdict,
-    Watch,
-    Watched,
     Work,
 )
 from meshflow.core.records import State

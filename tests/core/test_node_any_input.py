@@ -12,21 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meshflow import wire
+from meshflow.core.attempts import Attempt
+from meshflow.core.client_messages import StoreAsk
 from meshflow.core.effects import Effect, Send, SendTo
 from meshflow.core.keys import call_key, own_key
-from meshflow.core.messages import (
-    Attempt,
-    Demand,
-    Holding,
-    Message,
-    Owned,
-    Reports,
-    Signal,
-    SignalAnswer,
-    StoreAsk,
-    Verdict,
-    Work,
-)
+from meshflow.core.messages import Demand, Holding, Message, Owned, Reports, Signal, SignalAnswer, Verdict, Work
 from meshflow.core.records import State, Value
 from meshflow.core.requests import Pickled
 from meshflow.ids import NodeId, RunId

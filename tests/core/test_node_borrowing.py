@@ -1,6 +1,6 @@
 """A node without a store of its own, asked for it by others."""
 
-from meshflow.core.messages import StoreAnswers, StoreAsk
+from meshflow.core.client_messages import StoreAnswers, StoreAsk
 from meshflow.core.requests import LoadRun
 from meshflow.ids import NodeId
 from tests.core.builders import WF

@@ -3,11 +3,12 @@
 from collections import OrderedDict, deque
 from dataclasses import replace
 
+from meshflow.core.client_messages import Watch
 from meshflow.core.effects import Start
 from meshflow.core.keys import call_key
 from meshflow.core.member import Status
 from meshflow.core.membership_settings import MembershipSettings
-from meshflow.core.messages import Demand, Gossip, Message, News, Reports, Signal, Verdict, Watch, Work
+from meshflow.core.messages import Demand, Gossip, Message, News, Reports, Signal, Verdict, Work
 from meshflow.core.requests import CreateRun
 from meshflow.ids import NodeId, RunId
 from tests.core.builders import ANN, dag, finished, member, workflow_record

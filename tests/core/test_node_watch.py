@@ -1,6 +1,7 @@
 """What a node shows to members and clients that watch: each what it asked for."""
 
-from meshflow.core.messages import Output, Reports, Watch, Watched
+from meshflow.core.client_messages import Watch, Watched
+from meshflow.core.messages import Output, Reports
 from meshflow.core.records import Batch, Noted
 from meshflow.core.requests import WriteOutput
 from meshflow.ids import NodeId

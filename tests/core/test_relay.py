@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from meshflow.core.asks import Locating
+from meshflow.core.attempts import Attempt
 from meshflow.core.effects import Ask, Effect, Send
 from meshflow.core.graph import DagSpec
 from meshflow.core.keys import call_key, own_key, start_key
-from meshflow.core.messages import Attempt, Signal, SignalAnswer
+from meshflow.core.messages import Signal, SignalAnswer
 from meshflow.core.records import Batch, RunEnded, RunRecord, State, Stop, Value
 from meshflow.core.relay import Relay
 from meshflow.core.requests import LoadRun, SetFields

@@ -1,7 +1,7 @@
 """Who is told of what, and for how long."""
 
+from meshflow.core.client_messages import Watch, Watched
 from meshflow.core.effects import Send
-from meshflow.core.messages import Watch, Watched
 from meshflow.core.records import Batch, Noted
 from meshflow.core.requests import WriteOutput
 from meshflow.core.watch import Watchers

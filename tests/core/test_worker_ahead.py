@@ -2,9 +2,10 @@
 
 import pytest
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.effects import Kill, Recall, Resize, Start
 from meshflow.core.keys import call_key
-from meshflow.core.messages import Attempt, Reports, Returned, SignalAnswer
+from meshflow.core.messages import Reports, Returned, SignalAnswer
 from tests.core.builders import attempt, finished
 from tests.core.working import Working, begun, sent
 

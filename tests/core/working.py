@@ -3,8 +3,9 @@
 from typing import Any
 
 from meshflow.core.asks import Asks
+from meshflow.core.attempts import Attempt
 from meshflow.core.effects import Ask, Effect, Send, Start
-from meshflow.core.messages import Attempt, Demand, Job, Message, Report, Reports, Signal, Work
+from meshflow.core.messages import Demand, Job, Message, Report, Reports, Signal, Work
 from meshflow.core.worker import Worker
 from meshflow.core.worker_settings import WorkerSettings
 from meshflow.ids import NodeId

@@ -5,7 +5,8 @@ from functools import cache
 from pathlib import Path
 
 from meshflow import wire
-from meshflow.core.messages import Attempt, Finished, Output, Report, Returned
+from meshflow.core.attempts import Attempt
+from meshflow.core.messages import Finished, Output, Report, Returned
 from meshflow.core.records import Batch, RunRecord, State, Value
 from meshflow.core.requests import (
     Append,

@@ -20,7 +20,8 @@ import msgpack
 from meshflow import wire
 from meshflow.config import Config
 from meshflow.core import records
-from meshflow.core.messages import Attempt, Job
+from meshflow.core.attempts import Attempt
+from meshflow.core.messages import Job
 from meshflow.core.records import State
 from meshflow.core.requests import Request
 from meshflow.errors import ConfigLoadError, PeerError

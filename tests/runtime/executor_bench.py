@@ -9,7 +9,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from meshflow.core.messages import Attempt, Finished, Input, Job
+from meshflow.core.attempts import Attempt
+from meshflow.core.messages import Finished, Input, Job
 from meshflow.core.records import State, Value
 from meshflow.core.requests import Request, WriteOutput
 from meshflow.ids import RunId

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from meshflow.core.messages import Attempt
+from meshflow.core.attempts import Attempt
 from tests.runtime.executor_bench import PATIENCE_S, ExecutorBench, Signal, data_of
 
 # Tasks are called with data, store, signal and context.

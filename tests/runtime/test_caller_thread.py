@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from meshflow.caller_thread import CallerThread, CallFailed
 from meshflow.calls import CallFuture
 from meshflow.core.caller import Ended
 from meshflow.core.calling import Call, Function
@@ -15,7 +16,6 @@ from meshflow.core.requests import WriteOutput
 from meshflow.ids import NodeId, RunId
 from meshflow.models.calls import Callee, dump_arguments, dump_function
 from meshflow.runtime import caller_thread
-from meshflow.runtime.caller_thread import CallerThread, CallFailed
 from meshflow.runtime.keys import make_key
 from meshflow.runtime.transport.settings import TransportSettings
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from meshflow.core.messages import StoreAnswers, StoreAsk
+from meshflow.core.client_messages import StoreAnswers, StoreAsk
 from meshflow.core.requests import GetBlob, LoadRun, PutBlob
 from meshflow.errors import StoreError, StoreUnavailable
 from meshflow.ids import NodeId, RunId

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from meshflow.core.messages import Attempt, Job
+from meshflow.core.attempts import Attempt
+from meshflow.core.messages import Job
 from meshflow.core.requests import WriteOutput
 from meshflow.ids import RunId
 from meshflow.runtime.capture import CHUNK_BYTES, Capture

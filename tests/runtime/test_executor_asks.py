@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from meshflow.core.messages import Attempt
+from meshflow.core.attempts import Attempt
 from meshflow.core.records import State
 from meshflow.core.requests import ExtendField, GetField, Pickled, Refused, SetFields
 from meshflow.models import payload

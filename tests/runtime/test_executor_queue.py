@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from meshflow.core.messages import Attempt
+from meshflow.core.attempts import Attempt
 from meshflow.core.records import State
 from meshflow.runtime import task_process
 from meshflow.tasks.bash_task import BashTask

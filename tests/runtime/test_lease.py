@@ -11,11 +11,11 @@ from typing import TypeVar
 import pytest
 
 from meshflow.ids import new_node_id
+from meshflow.lease_door import Answer, LeaseDoor
 from meshflow.models.calls import dump_arguments, dump_function, load_result
 from meshflow.models.parcels import Parcel
 from meshflow.runtime import lease as module
 from meshflow.runtime.lease import NotThere, serve
-from meshflow.runtime.lease_door import Answer, LeaseDoor
 
 T = TypeVar("T")
 

@@ -9,7 +9,8 @@ from contextlib import closing
 
 import pytest
 
-from meshflow.core.messages import AskStatus, Draining, SignalAnswer
+from meshflow.core.client_messages import AskStatus, Draining
+from meshflow.core.messages import SignalAnswer
 from meshflow.errors import PeerError
 from meshflow.runtime.address import BadAddress
 from meshflow.runtime.transport.line import Line

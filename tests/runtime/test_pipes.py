@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshflow.core.messages import Attempt, Input, Job
+from meshflow.core.attempts import Attempt
+from meshflow.core.messages import Input, Job
 from meshflow.core.records import State, Value
 from meshflow.errors import PeerError
 from meshflow.ids import RunId

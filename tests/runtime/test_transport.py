@@ -7,7 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from meshflow.core.messages import AskStatus, Draining, Message, Probe, ProbeAck, SignalAnswer, StoreAnswers
+from meshflow.core.client_messages import AskStatus, Draining, StoreAnswers
+from meshflow.core.messages import Message, Probe, ProbeAck, SignalAnswer
 from meshflow.errors import UsageError
 from meshflow.ids import NodeId
 from meshflow.runtime.address import parse_address

@@ -13,7 +13,8 @@ from dataclasses import replace
 import pytest
 import zmq
 
-from meshflow.core.messages import AskStatus, Draining, Probe, ProbeAck
+from meshflow.core.client_messages import AskStatus, Draining
+from meshflow.core.messages import Probe, ProbeAck
 from meshflow.errors import MeshflowError, PeerError
 from meshflow.runtime.address import BadAddress, parse_address
 from meshflow.runtime.keys import MeshKey

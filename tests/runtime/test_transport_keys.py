@@ -6,7 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from meshflow.core.messages import AskStatus, Demand, Probe
+from meshflow.core.client_messages import AskStatus
+from meshflow.core.messages import Demand, Probe
 from meshflow.runtime.keys import MeshKey, make_key
 from meshflow.runtime.transport.line import Line
 from meshflow.runtime.transport.node import Transport

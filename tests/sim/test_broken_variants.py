@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from meshflow.core.attempts import Attempt
 from meshflow.core.beliefs import Beliefs
 from meshflow.core.dagowner import DagOwner
 from meshflow.core.effects import Effect
 from meshflow.core.handouts import Handouts
-from meshflow.core.messages import Attempt
 from meshflow.core.records import Batch, Claimed
 from meshflow.core.requests import Answer, Append, ReadLog, Request
 from meshflow.ids import NodeId

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from meshflow.core.messages import StoreAnswers, StoreAsk
+from meshflow.core.client_messages import StoreAnswers, StoreAsk
 from meshflow.core.requests import GetBlob, LoadRun, PutBlob, Refused, Request, SetFields
 from meshflow.errors import StoreUnavailable
 from meshflow.ids import RunId

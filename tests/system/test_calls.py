@@ -16,12 +16,12 @@ from typing import Any
 import cloudpickle
 import pytest
 
+from meshflow.caller_thread import CallFailed
 from meshflow.client import Client
 from meshflow.core.records import State
 from meshflow.errors import UsageError
 from meshflow.references import NotFound
 from meshflow.runtime import caller_thread
-from meshflow.runtime.caller_thread import CallFailed
 from tests.system.real_mesh import RealMesh, eventually
 
 pytestmark = pytest.mark.system

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import meshflow
+from meshflow.caller_thread import CallFailed
 from meshflow.client import Client
 from meshflow.errors import PickleFailed
 from meshflow.models.calls import RemoteTraceback
-from meshflow.runtime.caller_thread import CallFailed
 
 dask = pytest.importorskip("dask", minversion="2025.1", reason="dask is not installed")
 from dask.callbacks import Callback  # noqa: E402

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from meshflow.core.messages import Drain
+from meshflow.core.client_messages import Drain
 from meshflow.core.records import State
 from meshflow.ids import NodeId
 from meshflow.runtime.keys import make_key

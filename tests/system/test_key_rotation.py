@@ -11,7 +11,7 @@ from meshflow.cli.exit_codes import ExitCode
 from meshflow.client import Client
 from meshflow.config import Config
 from meshflow.connect import open_mesh
-from meshflow.core.messages import AskStatus, NodeStatus
+from meshflow.core.client_messages import AskStatus, NodeStatus
 from meshflow.core.records import State
 from meshflow.ids import new_node_id
 from meshflow.key_change import KeyChange

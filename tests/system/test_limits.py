@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from meshflow.core.messages import AskStatus, NodeStatus
+from meshflow.core.client_messages import AskStatus, NodeStatus
 from meshflow.core.records import State
 from meshflow.core.requests import PutBlob
 from meshflow.ids import NodeId, RunId

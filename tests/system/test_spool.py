@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from meshflow.client import RunHandle
 from meshflow.core.records import State
 from meshflow.core.requests import ReadOutput, WriteOutput
 from meshflow.core.worker_settings import WorkerSettings
+from meshflow.run_handle import RunHandle
 from tests.system.real_mesh import RealMesh, eventually, finish
 from tests.system.test_store_away import executions, locked, recorded
 

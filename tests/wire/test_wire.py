@@ -9,8 +9,9 @@ import msgpack
 import pytest
 
 from meshflow import codec, wire
+from meshflow.core.client_messages import StoreAnswers, Watch
 from meshflow.core.member import Member, Status
-from meshflow.core.messages import Demand, Holding, Message, Probe, SignalAnswer, StoreAnswers, Watch
+from meshflow.core.messages import Demand, Holding, Message, Probe, SignalAnswer
 from meshflow.core.records import Claimed, Entry, Noted, RunEnded, RunRecord, State, Value
 from meshflow.core.requests import GetBlob, Pickled, Refused
 from meshflow.errors import PeerError, UsageError

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from meshflow import codec, wire
 from meshflow.core import requests
-from meshflow.core.messages import Message, StoreAnswers
+from meshflow.core.client_messages import StoreAnswers
+from meshflow.core.messages import Message
 from meshflow.errors import PeerError, UsageError
 from meshflow.tags import TAGS
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import SystemRandom
 
-from meshflow.core.messages import StoreAnswers, StoreAsk
+from meshflow.core.client_messages import StoreAnswers, StoreAsk
 from meshflow.errors import PeerError, StoreUnavailable
 from meshflow.ids import new_node_id
 from meshflow.runtime.address import BadAddress

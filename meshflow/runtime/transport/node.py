@@ -19,16 +19,8 @@ from dataclasses import dataclass
 
 import zmq
 
-from meshflow.core.messages import (
-    Gossip,
-    Message,
-    Probe,
-    ProbeAck,
-    ProbeNack,
-    ProbeRequest,
-    StoreAnswers,
-    Sync,
-)
+from meshflow.core.client_messages import StoreAnswers
+from meshflow.core.messages import Gossip, Message, Probe, ProbeAck, ProbeNack, ProbeRequest, Sync
 from meshflow.errors import PeerError
 from meshflow.ids import NodeId
 from meshflow.runtime.address import Address, parse_address, reachable, resolve

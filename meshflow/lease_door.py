@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshflow.ids import NodeId
+from meshflow.models.parcels import pack, unpack
 from meshflow.runtime import job_queue
-from meshflow.runtime.job_queue import JobQueue
-from meshflow.runtime.lease import is_own, pack, unpack
+from meshflow.runtime.job_queue import MAX_FILES, JobQueue
+from meshflow.runtime.lease import is_own
 
 _BACKLOG = 64
 
@@ -74,7 +75,7 @@ class LeaseDoor:
         leases = []
         for fileno, caller in list(self._callers.items()):
             try:
-                packet = job_queue.take(caller, socket.MSG_DONTWAIT)
+                packet = job_queue.take_packet(caller, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 continue
             except OSError:
@@ -109,7 +110,7 @@ class LeaseDoor:
         """
         line = self._lines[lease]
         is_new = digest not in line.codes
-        frame, filenos = pack(digest, code if is_new else None, values=calls)
+        frame, filenos = pack(digest, code if is_new else None, values=calls, max_files=MAX_FILES)
         line.queue.put(packet, frame, filenos)
         line.codes[digest] = None
 
@@ -130,7 +131,7 @@ class LeaseDoor:
                 line.queue.flush()
             for _ in range(_MAX_AT_ONCE):
                 try:
-                    packet = job_queue.take(line.talk, socket.MSG_DONTWAIT)
+                    packet = job_queue.take_packet(line.talk, socket.MSG_DONTWAIT)
                     if packet is None:
                         gone.append(lease)
                         break

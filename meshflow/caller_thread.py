@@ -28,16 +28,16 @@ from typing import Any
 from meshflow.core.caller import Caller, Ended
 from meshflow.core.caller_settings import CallerSettings
 from meshflow.core.calling import Call
+from meshflow.core.client_messages import AskStatus, NodeStatus
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Effect, Send
 from meshflow.core.leasing import Feed, HangUp
 from meshflow.core.member import Member, Status
-from meshflow.core.messages import AskStatus, NodeStatus
 from meshflow.errors import PeerError, UsageError
 from meshflow.ids import NodeId
+from meshflow.lease_door import LeaseDoor
 from meshflow.models.calls import load_results, unpack_flat
 from meshflow.runtime.keys import MeshKey
-from meshflow.runtime.lease_door import LeaseDoor
 from meshflow.runtime.transport.connections import SWEEPS, Connections, Target
 from meshflow.runtime.transport.problems import Problems
 from meshflow.runtime.transport.settings import TransportSettings
