@@ -5,8 +5,17 @@ from importlib import import_module
 
 from benchmarks.measure import answer
 
-QUESTIONS = ("workflow_simple", "workflow_chain", "workflow_fan", "dag_throughput", "takeover", "node_start", "peers")
-LONG_QUESTIONS = ("membership", "membership_sizes")
+QUESTIONS = (
+    "workflow_simple",
+    "workflow_chain",
+    "workflow_fan",
+    "dag_throughput",
+    "takeover",
+    "node_start",
+    "mesh_growth",
+    "peers",
+)
+LONG_QUESTIONS = ("calls", "membership", "membership_sizes")
 """Each takes longer than all others together, so they have to be named."""
 
 

@@ -43,7 +43,7 @@ def known_systems() -> tuple[Peer, ...]:
 
 
 def measure(rounds: int = _ROUNDS, budget_s: float = _BUDGET_S, only: Sequence[str] = ()) -> Report:
-    """The table, and the plot. `budget_s` is what one question may take, about; `only` are the keys of systems, none: all."""
+    """The table, and the plot. `budget_s` is what a question may take, about; `only` are keys of systems; none: all."""
     peers = {peer.name: peer for peer in known_systems() if not only or peer.key in only}
     versions: dict[str, str] = {}
     values: dict[tuple[str, str], list[float]] = {}

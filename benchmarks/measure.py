@@ -91,7 +91,7 @@ def show(report: Report) -> None:
     """Print the report as a table."""
     rows: list[tuple[str, ...]] = [("", "median", "min", "max", "runs", "wanted", "unit")]
     for figure in report.figures:
-        numbers = [f"{value:,.{_digits(value)}f}" for value in (figure.median, min(figure.values), max(figure.values))]
+        numbers = [shown(value) for value in (figure.median, min(figure.values), max(figure.values))]
         rows.append((figure.name, *numbers, str(len(figure.values)), figure.target, figure.unit))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     print(f"\n{report.question}")
@@ -124,8 +124,9 @@ def save(report: Report, script: str, load: Sequence[float]) -> Path:
     return path
 
 
-def _digits(value: float) -> int:
-    return 0 if value >= 1000 else 1 if value >= 10 else 3
+def shown(value: float) -> str:
+    """A number as it stands in tables."""
+    return f"{value:,.{0 if value >= 1000 else 1 if value >= 10 else 3}f}"
 
 
 def _machine() -> dict[str, object]:

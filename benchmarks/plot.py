@@ -10,13 +10,15 @@ _WIDTH, _HEIGHT = 420, 260
 """Of a panel, in pixels."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 30, 30, 60, 40
 """What the drawing leaves free of it."""
-_NAMES = 140
-"""What the names of bars take, on the left of a panel."""
+_NAMES, _VALUES = 140, 70
+"""What the names of bars take, on the left of a panel, and their values on the right."""
 _BAR = 20
 """From one bar to the next."""
 _COLUMNS = 2
 _HEAD = 40
 _COLOURS = ("#1f6f8b", "#c0392b", "#7f8c1d")
+_OTHERS = "#9fb4bc"
+"""Of bars that are not marked."""
 _STYLE = "text { font: 12px sans-serif; fill: #333 } .title { font-weight: bold } line { stroke: #bbb }"
 
 
@@ -91,7 +93,7 @@ def _bars(panel: Bars, marked: str) -> list[str]:
     """From the power of ten below the smallest value to the one above the largest."""
     first = math.ceil(math.log10(min(panel.values.values()))) - 1
     last = math.floor(math.log10(max(panel.values.values()))) + 1
-    floor, decade = _TOP + _BAR * len(panel.values), (_WIDTH - _RIGHT - _NAMES) / (last - first)
+    floor, decade = _TOP - _BAR + _BAR * len(panel.values), (_WIDTH - _VALUES - _NAMES) / (last - first)
     parts = [_text(_LEFT, 20, panel.title, 'class="title"')]
     for power in range(first, last + 1):
         x = _NAMES + (power - first) * decade
@@ -99,11 +101,10 @@ def _bars(panel: Bars, marked: str) -> list[str]:
         parts.append(_text(x, floor + 16, _number(10.0**power), 'text-anchor="middle"'))
     for number, (name, value) in enumerate(panel.values.items()):
         y, length = _TOP + number * _BAR - 16, (math.log10(value) - first) * decade
-        colour = _COLOURS[1 if name == marked else 0]
+        colour = _COLOURS[0] if name == marked else _OTHERS
         parts.append(f'<rect x="{_NAMES}" y="{y}" width="{length:.1f}" height="{_BAR - 5}" fill="{colour}"/>')
         parts.append(_text(_NAMES - 6, y + 12, name, 'text-anchor="end"'))
-        inside = 'text-anchor="end" style="fill: white"'
-        parts.append(_text(_NAMES + length - 4, y + 12, _number(value), inside))
+        parts.append(_text(_NAMES + length + 4, y + 12, _number(value), ""))
     return parts
 
 

@@ -113,7 +113,7 @@ def _find_redis() -> None:
 
 
 def _run(command: list[str], timeout_s: float, environ: dict[str, str] | None = None) -> str:
-    shown = " ".join(command[:4])
+    shown = _without_folders(" ".join(command[:4]))
     try:
         process = subprocess.Popen(
             command,
@@ -125,7 +125,7 @@ def _run(command: list[str], timeout_s: float, environ: dict[str, str] | None = 
             start_new_session=True,
         )
     except OSError as problem:
-        raise NotAvailable(str(problem)) from problem
+        raise NotAvailable(_without_folders(str(problem))) from problem
     with process:
         try:
             output, errors = process.communicate(timeout=timeout_s)
@@ -135,6 +135,11 @@ def _run(command: list[str], timeout_s: float, environ: dict[str, str] | None = 
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
-        said = (errors or output).strip()[-_TAIL_CHARS:]
+        said = _without_folders((errors or output).strip())[-_TAIL_CHARS:]
         raise NotAvailable(f"{shown} failed with {process.returncode}: {said}")
     return output
+
+
+def _without_folders(text: str) -> str:
+    """For a report, which others read: where things lie on this machine is nobody's business."""
+    return text.replace(str(ROOT), ".").replace(str(Path.home()), "~")

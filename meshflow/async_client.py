@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from meshflow.async_run_handle import AsyncRunHandle
+from meshflow.call_future import CallFuture
 from meshflow.call_maker import CallMaker
-from meshflow.calls import CallFuture, CallOptions, Calls
+from meshflow.calls import CallOptions, Calls
 from meshflow.client import Client
 from meshflow.config import Config
 from meshflow.core.calling import Call

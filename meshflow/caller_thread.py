@@ -33,6 +33,7 @@ from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Effect, Send
 from meshflow.core.leasing import Feed, HangUp
 from meshflow.core.member import Member, Status
+from meshflow.core.messages import Message
 from meshflow.errors import PeerError, UsageError
 from meshflow.ids import NodeId
 from meshflow.lease_door import LeaseDoor
@@ -93,8 +94,8 @@ class CallerThread:
             me, self._keys, settings, self._context, self._wakeups, self._problems, self._on_frames
         )
         self._inbox: deque[Callable[[], Sequence[Effect]]] = deque()
-        self._answers: list[Effect] = []
-        """What the messages of this turn are answered with."""
+        self._heard: list[tuple[NodeId, Message]] = []
+        """What nodes have said in this turn."""
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_asleep = False
         self._is_closing = False
@@ -202,9 +203,11 @@ class CallerThread:
         self._wakeups.run(_RECEIVE_LIMIT)
         self._connections.settle()
         now = time.monotonic()
+        # Before a node is heard that tells of the end of a process: so no answer is left behind.
         self._serve_door(now)
+        heard, self._heard = self._heard, []
+        answers = [effect for sender, message in heard for effect in self._hear(sender, message, now)]
         self._deliver()  # Before all that is to be sent: somebody waits for it.
-        answers, self._answers = self._answers, []
         if self._connections.disconnected():
             self._asked_at = self._looked_at = -math.inf
         if now - self._looked_at >= _ASK_S:
@@ -234,7 +237,11 @@ class CallerThread:
 
     def _feed(self, feed: Feed) -> None:
         arguments = [call.data for call in feed.calls]
-        self._door.feed(feed.lease, feed.packet, feed.calls[0].function.digest, feed.code, arguments)
+        try:
+            self._door.feed(feed.lease, feed.packet, feed.calls[0].function.digest, feed.code, arguments)
+        except OSError:  # It is as if the process had hung up: what it was not fed is made again when its node tells.
+            self._caller.leasing.broke(feed.lease)
+            self._door.hang_up(feed.lease)
 
     def _perform(self, effects: Sequence[Effect | Feed | HangUp]) -> None:
         for effect in effects:
@@ -254,11 +261,14 @@ class CallerThread:
         except (PeerError, UnicodeDecodeError):
             return
         self._unanswered_count = 0
+        self._heard.append((sender, message))
+
+    def _hear(self, sender: NodeId, message: Message, now: float) -> Sequence[Effect]:
         if isinstance(message, NodeStatus):
             self._asked = sender
             self._learn((*message.members, message.member))
-        else:
-            self._answers += self._caller.handle(sender, message, time.monotonic())
+            return ()
+        return self._caller.handle(sender, message, now)
 
     def _deliver(self) -> None:
         """Tell the program what there is to tell."""

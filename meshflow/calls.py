@@ -12,10 +12,10 @@ outlive the program is a workflow.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+from meshflow.call_future import CallFuture
 from meshflow.call_maker import CallMaker
 from meshflow.core.calling import Arguments, Call, Function
 from meshflow.models.calls import dump_arguments, dump_function
@@ -25,30 +25,6 @@ T = TypeVar("T")
 
 _PORTION = 1024
 """Calls that are handed over at a time: nodes begin with the first while the last are pickled."""
-
-
-class CallFuture(futures.Future[T], Generic[T]):
-    """The outcome of one call, a `concurrent.futures.Future`."""
-
-    def __init__(self, call: Call) -> None:
-        super().__init__()
-        self.call = call
-        """What it is the outcome of."""
-
-    def running(self) -> bool:
-        """Whether the call is on its way to a node, or runs there."""
-        return self.call.has_begun and not self.done()
-
-    def cancel(self) -> bool:
-        """Cancel the call if it still waits here. False: it does not; `Client.cancel` ends calls that run, too."""
-        if self.call.has_begun and not self.cancelled():
-            return False
-        if not super().cancel():
-            return False
-        self.call.is_cancelled = True
-        with suppress(RuntimeError):  # It was cancelled before, and who waits for it was told.
-            self.set_running_or_notify_cancel()
-        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ from meshflow.references import LAST, NotFound, find_node, find_run
 from meshflow.run_handle import RunHandle
 
 if TYPE_CHECKING:
-    from meshflow.calls import CallFuture, Calling, Calls
+    from meshflow.call_future import CallFuture
+    from meshflow.calls import Calling, Calls
     from meshflow.models.submission import Submission
     from meshflow.models.workflow import Workflow
 

@@ -25,7 +25,7 @@ from dask.local import get_async, get_sync
 from dask.optimization import cull
 from dask.utils import ensure_dict, key_split
 
-from meshflow.calls import CallFuture
+from meshflow.call_future import CallFuture
 from meshflow.client import Client
 from meshflow.shared_client import Kind, is_task_process, shared_client, slot_count
 

@@ -30,9 +30,10 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from meshflow.call_future import CallFuture
 from meshflow.call_maker import CallMaker
 from meshflow.caller_thread import CallFailed
-from meshflow.calls import CallFuture, CallOptions, Calls
+from meshflow.calls import CallOptions, Calls
 from meshflow.client import Client
 from meshflow.config import Config
 from meshflow.core.calling import Call

@@ -27,7 +27,8 @@ from typing import Any
 
 from joblib.parallel import AutoBatchingMixin, BatchedCalls, ParallelBackendBase, register_parallel_backend
 
-from meshflow.calls import CallFuture, CallOptions
+from meshflow.call_future import CallFuture
+from meshflow.calls import CallOptions
 from meshflow.client import Client
 from meshflow.shared_client import Kind, is_task_process, shared_client, slot_count
 

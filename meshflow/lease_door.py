@@ -4,10 +4,10 @@ Nothing here blocks. The door has a name in the abstract namespace of Unix socke
 lets in only processes of the same user.
 """
 
-import os
 import select
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,6 @@ from meshflow.runtime.job_queue import MAX_FILES, JobQueue
 from meshflow.runtime.lease import is_own
 
 _BACKLOG = 64
-
-_MAX_AT_ONCE = 64
-"""Answers that are taken from one lease in a turn."""
 
 
 @dataclass(slots=True)
@@ -78,29 +75,31 @@ class LeaseDoor:
                 packet = job_queue.take_packet(caller, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 continue
-            except OSError:
+            except Exception:  # As in `answers`.
                 packet = None
             del self._callers[fileno]
-            if packet is None or packet[0] in self._lines:
+            line = self._line(caller) if packet is not None and packet[0] not in self._lines else None
+            if packet is None or line is None:
                 self._poll.unregister(fileno)
                 caller.close()
                 continue
             lease = packet[0]
-            self._lines[lease] = _Line(caller)
+            self._lines[lease] = line
             self._lease_of[fileno] = lease
             leases.append(lease)
         return leases
 
+    def _line(self, talk: socket.socket) -> _Line | None:
+        try:
+            return _Line(talk)
+        except OSError:  # No descriptors are left. Who is not let in says so to its node.
+            return None
+
     def admit(self, lease: int) -> None:
         """Give the process of a lease its end of the queue."""
         line = self._lines[lease]
-        endpoint = line.queue.endpoint()
-        try:
-            job_queue.send_file(line.talk, endpoint)
-        except OSError:
-            pass  # It is gone, as the next look at it tells.
-        finally:
-            os.close(endpoint)
+        with suppress(OSError):  # It is gone, as the next look at it tells.
+            line.queue.send_endpoint(line.talk)
 
     def feed(self, lease: int, packet: int, digest: str, code: bytes, calls: Sequence[object]) -> None:
         """Have a lease make these calls of a function.
@@ -110,7 +109,7 @@ class LeaseDoor:
         """
         line = self._lines[lease]
         is_new = digest not in line.codes
-        frame, filenos = pack(digest, code if is_new else None, values=calls, max_files=MAX_FILES)
+        frame, filenos = pack(digest, code if is_new else None, values=calls, max_files=MAX_FILES - 1)
         line.queue.put(packet, frame, filenos)
         line.codes[digest] = None
 
@@ -123,25 +122,24 @@ class LeaseDoor:
         return line.queue.recall()
 
     def answers(self) -> tuple[list[Answer], list[int]]:
-        """What leases have answered, and which have closed their sockets; these are to be told to `close`."""
+        """All that leases have answered, and which have closed their sockets or are of no use any more; these are to be
+        told to `close_line`."""
         answers: list[Answer] = []
         gone: list[int] = []
         for lease, line in self._lines.items():
-            if line.queue.is_full:
-                line.queue.flush()
-            for _ in range(_MAX_AT_ONCE):
-                try:
-                    packet = job_queue.take_packet(line.talk, socket.MSG_DONTWAIT)
-                    if packet is None:
-                        gone.append(lease)
-                        break
+            try:
+                if line.queue.is_full:
+                    line.queue.flush()
+                while (packet := job_queue.take_packet(line.talk, socket.MSG_DONTWAIT)) is not None:
                     (seconds,), results = unpack(packet[1], packet[2])
-                    answers.append(Answer(lease, packet[0], seconds, results))
-                except BlockingIOError:
-                    break
-                except (OSError, ValueError):
-                    gone.append(lease)
-                    break
+                    answers.append(Answer(lease, packet[0], float(seconds), results))
+                gone.append(lease)
+            except BlockingIOError:
+                pass
+            except (
+                Exception
+            ):  # Task processes run other people's code, and may send anything; or no descriptor is left.
+                gone.append(lease)
         return answers, gone
 
     def hang_up(self, lease: int) -> None:

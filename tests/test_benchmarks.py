@@ -1,13 +1,17 @@
 """What the benchmarks rely on: a word in a log that changes, or a wrong percentile, would be found late otherwise."""
 
+import json
 import logging
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.measure import percentile
-from benchmarks.plot import Panel, draw
+from benchmarks.measure import Figure, percentile
+from benchmarks.peer import calling
+from benchmarks.plot import Bars, Panel, draw, draw_bars
+from benchmarks.systems import NotAvailable, in_rounds
+from benchmarks.tables import DOCUMENTS, filled, table
 from benchmarks.watched import DIED, JOINED, SUSPECTED, told_in
 from meshflow.core.events import Event, MemberDied, MemberJoined, MemberLeft, MemberSuspected
 from meshflow.runtime.event_log import log_event
@@ -51,3 +55,91 @@ def test_a_chart_is_an_image_with_a_line_per_series(tmp_path: Path) -> None:
     assert len(root.findall(f".//{space}polyline")) == 3
     texts = [text.text for text in root.iter(f"{space}text")]
     assert {"Title", "Costs <now>", "without", "1.5"} <= set(texts)
+
+
+def test_a_chart_of_bars_is_logarithmic_and_names_every_bar(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "bars.svg"
+    draw_bars(path, "Title", [Bars("calls/s", {"fast": 10_000.0, "slow & old": 10.0})], marked="fast")
+    root = ElementTree.parse(path).getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    long, short = [float(bar.attrib["width"]) for bar in root.findall(f".//{space}g/{space}rect")]
+    assert long == pytest.approx(4 * short, abs=0.5)  # the scale begins at 1, a power of ten below the smallest
+    assert {"fast", "slow & old", "10,000"} <= {text.text for text in root.iter(f"{space}text")}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.parent.name + "/" + path.name)
+def test_tables_in_documents_are_those_that_were_measured(path: Path) -> None:
+    """If it fails: `python -m benchmarks.tables` writes them."""
+    text = path.read_text(encoding="utf-8")
+    assert filled(text) == text
+
+
+def test_each_document_has_tables() -> None:
+    for path in DOCUMENTS:
+        assert "<!-- measured: " in path.read_text(encoding="utf-8"), path
+
+
+def test_a_table_has_a_row_for_each_system_and_says_what_is_missing() -> None:
+    result = {
+        "figures": [
+            {"name": "no-ops, each, MeshFlow", "unit": "calls/s", "median": 12_345.6},
+            {"name": "p50, MeshFlow", "unit": "ms", "median": 0.25},
+            {"name": "p50, Other", "unit": "ms", "median": 12.34},
+        ],
+        "skipped": ["Third: there is\nno server"],
+        "measured_at": "2026-01-02T03:04:05Z",
+        "machine": {"cores": 2, "processor": "CPU"},
+        "commit": "abc",
+        "versions": {"python": "3.11", "Other": "1"},
+    }
+    assert table(result) == (
+        "| | no-ops, each (calls/s) | p50 (ms) |\n"
+        "|---|---:|---:|\n"
+        "| MeshFlow | 12,346 | 0.250 |\n"
+        "| Other | - | 12.3 |\n"
+        "\n"
+        "Not measured: Third: there is no server\n"
+        "\n"
+        "Medians, measured on 2026-01-02 at commit abc with 2 cores (CPU). Versions: python 3.11; Other 1.\n"
+    )
+
+
+def test_a_figure_knows_its_subject_and_its_system() -> None:
+    figure = Figure(f"{calling.CHUNKS}, RQ + Redis", "calls/s", (1.0,))
+    assert (figure.subject, figure.series) == (calling.CHUNKS, "RQ + Redis")
+
+
+def test_systems_take_turns_and_one_that_cannot_be_had_is_named_and_not_tried_again() -> None:
+    tried: list[str] = []
+
+    def measure(name: str) -> None:
+        tried.append(name)
+        if name == "b":
+            raise NotAvailable("no server")
+
+    assert in_rounds(["a", "b", "c"], 2, measure) == ("b: no server",)
+    assert tried == ["a", "b", "c", "c", "a"]
+
+
+def test_a_question_that_a_system_cannot_answer_is_told_with_the_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(value: object) -> object:
+        raise ValueError("too large")
+
+    monkeypatch.setattr("sys.argv", ["peer", "0.001"])
+    calling.report(calling.System("1.2", call=calling.same, call_each=list, echo=refuse))
+    found = json.loads(capsys.readouterr().out)
+    assert found["counts"][calling.NO_OPS] >= 100
+    assert calling.P99 in found["values"]
+    assert found["problems"] == {calling.BYTES: "ValueError: too large", calling.ARRAY: "ValueError: too large"}
+
+
+def test_a_system_that_returns_something_else_is_not_given_a_figure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["peer", "0.001"])
+    calling.report(calling.System("1.2", call=calling.same, call_each=lambda values: [0] * len(values)))
+    found = json.loads(capsys.readouterr().out)
+    assert calling.NO_OPS not in found["values"]
+    assert calling.NO_OPS in found["problems"]

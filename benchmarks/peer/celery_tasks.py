@@ -1,8 +1,8 @@
 """The Celery application that worker and client share; `REDIS_URL` says where Redis is.
 
 Settings are those of the optimizing guide for many short tasks (docs.celeryq.dev, "Optimizing", section "Prefetch
-limits": a multiplier of 64 or 128 for short tasks). Results are kept: a chord and the caller need them. Pickle instead of
-JSON, which cannot carry an array.
+limits": a multiplier of 64 or 128 for short tasks). Results are kept: a chord and the caller need them. Pickle instead
+of JSON, which cannot carry an array.
 """
 
 import os

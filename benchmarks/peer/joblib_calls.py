@@ -1,8 +1,8 @@
 """joblib with loky, its default: two processes that are kept from one call of `Parallel` to the next, as its
 documentation recommends (joblib.readthedocs.io, "Embarrassingly parallel for loops", "Reusing a pool of workers").
 
-Its default, `batch_size="auto"`, makes chunks by itself, which end at the first error; 1 makes none. Arrays of more than 1 MB are mapped into
-memory from files, also by default.
+Its default, `batch_size="auto"`, makes chunks by itself, which end at the first error; 1 makes none. Arrays of more
+than 1 MB are mapped into memory from files, also by default.
 """
 
 import joblib

@@ -98,6 +98,7 @@ class Caller:
         self._seen: dict[NodeId, int] = {}
         """The last report of each node that we have to do with; 0 before its first."""
         self._asked_at = -math.inf
+        self._members: Sequence[Member] = ()
 
     @property
     def is_idle(self) -> bool:
@@ -140,9 +141,10 @@ class Caller:
                 waited[call.function] = None
             elif call.batch in self._leases:
                 self.leasing.take_back(call.batch)
-                if self._leases.has(call.batch, call):  # Others that its process has begun with it are made again.
+                if self._leases.has(call.batch, call):
                     attempt, node = self._handouts.get(call.batch)
                     attempts.setdefault(node, []).append(attempt)
+                    self._waiting.again(self._take(call.batch))  # Others that its process has begun with it.
             elif len(self._batches.get(call.batch, ())) == 1:
                 attempt, node = self._handouts.take(call.batch)
                 self._forget_batch(call.batch)
@@ -169,6 +171,7 @@ class Caller:
             self._waiting.again(begun)
         elif not begun and report.reason.startswith(NOT_THERE):
             self.leasing.cannot_call(node)
+            self.set_members(self._members)
         elif len(begun) == 1:
             self.ended.append(Ended(tuple(begun), reason=report.reason or f"it ended {report.state.value}"))
         else:
@@ -185,12 +188,13 @@ class Caller:
     def set_members(self, members: Sequence[Member]) -> None:
         """Take note of who is alive; calls that were with others are made again."""
         alive = {member.id: None for member in members}
+        self._members = members
         self._waiting.set_members(members, self.leasing.is_near)
-        self.ended += [_stranded(call) for call in self._waiting.take_stranded()]
         for node in self._handouts.nodes:
             if node not in alive:
                 for number, _ in self._handouts.at(node):
                     self._lose(number, "its node is gone")
+        self.ended += [_stranded(call) for call in self._waiting.take_stranded()]
         for node in [node for node in self._seen if node not in alive]:
             del self._seen[node]
 
@@ -279,7 +283,7 @@ class Caller:
         """Hand out what can be. To be called after each batch of input, and at `deadline`."""
         effects: list[Effect | Feed | HangUp] = [*self.leasing.flush(now)]
         while True:
-            self._waiting.queue_up(len(self._batches) + len(self._leases), self._leases.idle_count)
+            self._waiting.queue_up(len(self._batches) + len(self._leases), self._leases.idle_counts())
             handouts = self._dispatcher.pump(now)
             if not handouts:
                 break

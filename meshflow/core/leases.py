@@ -67,9 +67,12 @@ class _Lease:
     def is_open(self) -> bool:
         return self.opened_at < math.inf and not self.is_ending
 
-    @property
-    def has_room(self) -> bool:
-        return self.is_open and (len(self.packets) < _MIN_AHEAD or self.work_s < AHEAD_S)
+    def is_stale(self, now: float) -> bool:
+        """Whether the call that runs has turned out long."""
+        return bool(self.packets) and now - self.since >= STALE_S
+
+    def has_room(self, now: float) -> bool:
+        return self.is_open and not self.is_stale(now) and (len(self.packets) < _MIN_AHEAD or self.work_s < AHEAD_S)
 
 
 class Leases:
@@ -89,9 +92,13 @@ class Leases:
     def __contains__(self, lease: int) -> bool:
         return lease in self._leases
 
-    def idle_count(self, queue: str) -> int:
-        """How many leases of that queue have nothing to do, or were asked for and are not there yet."""
-        return sum(each.queue == queue and not each.is_ending and not each.packets for each in self._leases.values())
+    def idle_counts(self) -> dict[str, int]:
+        """How many leases of each queue have nothing to do, or were asked for and are not there yet."""
+        counts: dict[str, int] = {}
+        for lease in self._leases.values():
+            if not lease.is_ending and not lease.packets:
+                counts[lease.queue] = counts.get(lease.queue, 0) + 1
+        return counts
 
     def ask(self, number: int, node: NodeId, queue: str) -> None:
         """The job of a lease is on its way to a node."""
@@ -105,9 +112,9 @@ class Leases:
         lease.opened_at = lease.since = now
         return True
 
-    def hungriest(self, queues: Mapping[str, object]) -> tuple[int, str] | None:
+    def hungriest(self, queues: Mapping[str, object], now: float) -> tuple[int, str] | None:
         """The lease of one of the queues that is to be fed next, and its queue; None if none has room."""
-        found = [each for each in self._leases.values() if each.has_room and each.queue in queues]
+        found = [each for each in self._leases.values() if each.queue in queues and each.has_room(now)]
         if not found:
             return None
         lease = min(found, key=lambda each: (len(each.packets), each.work_s))
@@ -171,7 +178,7 @@ class Leases:
     def stuck(self, now: float, *, has_waiting: bool) -> list[int]:
         """The leases from which to take back what they have not begun."""
         behind = [lease for lease in self._leases.values() if len(lease.packets) > 1]
-        stale = [lease.number for lease in behind if lease.is_ending or now - lease.since >= STALE_S]
+        stale = [lease.number for lease in behind if lease.is_ending or lease.is_stale(now)]
         if stale or has_waiting or not behind:
             return stale
         if any(lease.is_open and not lease.packets for lease in self._leases.values()):
@@ -184,6 +191,6 @@ class Leases:
         for lease in self._leases.values():
             if lease.is_open:
                 due = min(due, lease.opened_at + LEASE_S, math.inf if lease.packets else lease.since + LINGER_S)
-            if len(lease.packets) > 1:
-                due = min(due, lease.since + STALE_S)
+                if len(lease.packets) > 1:
+                    due = min(due, lease.since + STALE_S)
         return due

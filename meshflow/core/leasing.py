@@ -35,14 +35,17 @@ class Leasing:
         self.leases = Leases(take_back)
         self._calls = calls
         self._near: dict[NodeId, None] = {}
+        self._far: dict[NodeId, None] = {}
+        """Nodes of this host whose processes have not found the door."""
 
     def is_near(self, member: Member) -> bool:
         """Whether processes of that node can call at the door."""
         return member.id in self._near
 
     def set_near(self, nodes: Sequence[NodeId]) -> None:
-        """Processes of these nodes can call at the door."""
-        self._near = dict.fromkeys(nodes)
+        """Processes of these nodes can call at the door, unless one has tried in vain."""
+        self._far = {node: None for node in nodes if node in self._far}
+        self._near = {node: None for node in nodes if node not in self._far}
 
     def may_serve(self, node: NodeId, function: Function) -> bool:
         """Whether a process of that node may make calls of the function for us."""
@@ -80,6 +83,7 @@ class Leasing:
     def cannot_call(self, node: NodeId) -> None:
         """A process of that node has not found the door."""
         self._near.pop(node, None)
+        self._far[node] = None
 
     def flush(self, now: float) -> list[Feed | HangUp]:
         """Feed who has room, and end or relieve who has to be."""
@@ -91,7 +95,7 @@ class Leasing:
         for lease in self.leases.stuck(now, has_waiting=bool(waiting)):
             self.take_back(lease)
             waiting = self._calls.by_queue()
-        while waiting and (hungry := self.leases.hungriest(waiting)) is not None:
+        while waiting and (hungry := self.leases.hungriest(waiting, now)) is not None:
             lease, queue = hungry
             line = waiting[queue].pop(0)
             calls = tuple(line.take(self._calls.slots.get(queue, 0), PACKET_S))

@@ -42,6 +42,8 @@ class WaitingCalls:
         self._noted: dict[Function, None] = {}
         """Functions of which calls may wait that a lease could make."""
         self._places: dict[int, Line] = {}
+        self._idle_counts: Mapping[str, int] = {}
+        """Leases that had nothing to do at the last `queue_up`, by queue."""
         self._last_number = 0
 
     @property
@@ -54,8 +56,8 @@ class WaitingCalls:
         """How many calls wait on queues that no node serves, by queue."""
         counts: dict[str, int] = {}
         for function in dict.fromkeys(line.function for line in self._places.values()):
-            if (queue := _waits_on(function)) not in self.slots:
-                counts[queue] = counts.get(queue, 0) + len(self._lines[function].waiting)
+            if _waits_on(function) not in self.slots:
+                counts[function.queue] = counts.get(function.queue, 0) + len(self._lines[function].waiting)
         return counts
 
     def line(self, function: Function) -> Line:
@@ -143,16 +145,21 @@ class WaitingCalls:
         self.slots = slots
         self._dispatcher.set_members(members)
 
-    def queue_up(self, out_count: int, idle_count: Callable[[str], int]) -> None:
-        """Have as many places as there are batches. `out_count`: jobs that are out; `idle_count(queue)`: leases that
-        have nothing to do."""
+    def queue_up(self, out_count: int, idle_counts: Mapping[str, int]) -> None:
+        """Have as many places as there are batches. `out_count`: jobs that are out; `idle_counts`: leases that have
+        nothing to do, by queue."""
+        before, self._idle_counts = self._idle_counts, idle_counts
+        if idle_counts != before:  # What waited for a lease that has other work now, or is gone, wants places.
+            for function in self._noted:
+                if idle_counts.get(function.queue) != before.get(function.queue):
+                    self._touched[function] = None
         if self._settings.max_out is not None:  # What has ended makes room for any function.
             self._touched |= {function: None for function, line in self._lines.items() if line.waiting}
         for function in self._touched:
             line = self._lines[function]
             wanted = min(line.batch_count(self.slots.get(function.queue, 0)), self._settings.max_batches)
             if not function.is_alone:
-                wanted = max(0, wanted - idle_count(function.queue))
+                wanted = max(0, wanted - idle_counts.get(function.queue, 0))
             if self._settings.max_out is not None:
                 taken = out_count + len(self._places) - len(line.places)
                 wanted = max(0, min(wanted, self._settings.max_out - taken))

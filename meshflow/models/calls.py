@@ -78,9 +78,18 @@ def unpack_flat(value: bytes) -> list[Any]:
 
 def load_results(results: Iterable[Any]) -> Iterator[tuple[bool, Any]]:
     """What came of each call of a batch: whether it returned, and what it returned or raised. The last calls of a batch
-    may be missing, see `Callee.run`."""
+    may be missing, see `Callee.run`.
+
+    Raises:
+        Exception: one of them is no result.
+    """
     for result in results:
-        yield (False, _load_error(*result)) if isinstance(result, list) else _load_result(result)
+        if isinstance(result, list):
+            yield False, _load_error(*result)
+        elif isinstance(result, bytes | Parcel):
+            yield _load_result(result)
+        else:
+            raise TypeError(f"{type(result).__name__} instead of bytes")
 
 
 class Callee:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 import msgpack
 
@@ -21,7 +22,8 @@ LARGE_BYTES = 64 * 1024
 """Below this, copying costs less than a file."""
 
 _MAX_OPEN = 256
-"""Parcels of a process at a time, of a thousand descriptors that it commonly may have. Further values are copied."""
+"""Parcels of a process at a time, and the same of mappings, which have a descriptor each, too; of a thousand that it
+commonly may have. Further values are copied."""
 
 _ALIGNMENT = 64
 """Of each buffer, as arithmetic units like it."""
@@ -33,6 +35,9 @@ _HEAD_BYTES = 5
 
 _FLAT = b"\x00"
 """What a parcel begins with that was made flat; pickles begin otherwise."""
+
+_mappings: "WeakSet[mmap.mmap]" = WeakSet()
+"""Those in which something still lies."""
 
 
 class Parcel:
@@ -96,9 +101,7 @@ def load(data: "bytes | Parcel", *, is_own: bool = False) -> Any:
     """The value that `dump` was given. `is_own`: nobody else has its file, so that arrays may lie in it and be changed
     there. Otherwise they are copied when they are changed. Raises whatever the pickle raises."""
     if isinstance(data, Parcel):
-        flags = mmap.MAP_SHARED if is_own else mmap.MAP_PRIVATE
-        mapped = mmap.mmap(data.fileno, len(data), flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-        content, spans = memoryview(mapped), data.spans
+        content, spans = _content(data, mmap.MAP_SHARED if is_own else mmap.MAP_PRIVATE), data.spans
     elif data[:1] == _FLAT:
         view = memoryview(data)
         size = int.from_bytes(view[1:_HEAD_BYTES], "big")
@@ -132,6 +135,19 @@ def unpack(frame: bytes, filenos: Sequence[int] = ()) -> tuple[list[Any], list[A
         Parcel(filenos[value[0]], value[1]) if type(value) is list and type(value[0]) is int else value
         for value in packed
     ]
+
+
+def _content(parcel: Parcel, flags: int) -> memoryview:
+    if len(_mappings) < _MAX_OPEN:
+        with suppress(OSError):  # No descriptors are left.
+            mapped = mmap.mmap(parcel.fileno, len(parcel), flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+            _mappings.add(mapped)
+            return memoryview(mapped)
+    copied = memoryview(bytearray(len(parcel)))
+    at = 0
+    while at < len(copied) and (count := os.preadv(parcel.fileno, [copied[at:]], at)):
+        at += count
+    return copied
 
 
 def _flat(spans: Sequence[tuple[int, int]], content: bytes) -> bytes:

@@ -47,6 +47,14 @@ class JobQueue:
         """A new descriptor of the reading end, for the process."""
         return os.dup(self._reader.fileno())
 
+    def send_endpoint(self, peer: socket.socket) -> None:
+        """Send a descriptor of the reading end, for `receive_file`.
+
+        Raises:
+            OSError: the other end is closed, or no descriptor is left.
+        """
+        peer.sendmsg([b"!"], [_rights((self._reader.fileno(),))])
+
     def put(self, number: int, frame: bytes, filenos: Sequence[int] = ()) -> None:
         """Add a job under a number above those before it, with descriptors that stay open until it is taken or taken
         back.
@@ -149,15 +157,6 @@ def receive_file(peer: socket.socket) -> int | None:
     _, ancillary, _, _ = peer.recvmsg(1, socket.CMSG_SPACE(_FILENO_BYTES), socket.MSG_CMSG_CLOEXEC)
     filenos = _filenos(ancillary)
     return filenos[0] if filenos else None
-
-
-def send_file(peer: socket.socket, fileno: int) -> None:
-    """Send a descriptor, for `receive_file`.
-
-    Raises:
-        OSError: the other end is closed.
-    """
-    peer.sendmsg([b"!"], [_rights((fileno,))])
 
 
 _Ancillary = tuple[int, int, bytes]

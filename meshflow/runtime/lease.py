@@ -40,6 +40,7 @@ def serve(door: str, lease: int, restore: Callable[[], None]) -> None:
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as talk:
         jobs = _call_at(talk, door, lease)
+        pid = os.getpid()
         callees: dict[str, Callee] = {}
         with jobs, suppress(ConnectionError):
             while (packet := job_queue.take_packet(jobs)) is not None:
@@ -49,7 +50,9 @@ def serve(door: str, lease: int, restore: Callable[[], None]) -> None:
                     callees[digest] = Callee(code)
                 began_at = time.perf_counter()
                 results = callees[digest].run(calls)
-                answer, filenos = pack(time.perf_counter() - began_at, values=results, max_files=MAX_FILES)
+                if os.getpid() != pid:
+                    return  # A process that the call forked has come here too, and must not answer in its place.
+                answer, filenos = pack(time.perf_counter() - began_at, values=results, max_files=MAX_FILES - 1)
                 job_queue.send(talk, number, answer, filenos)
                 del calls, results  # What is large goes before the next comes.
                 restore()

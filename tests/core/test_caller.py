@@ -197,7 +197,7 @@ def test_what_a_call_prints_is_handed_on() -> None:
 def test_a_call_whose_process_dies_fails(reason: str, told: str) -> None:
     calling, (call,), attempt = out(b"7")
     calling.report(ANN, failed(attempt, reason, State.CANCELLED))
-    assert calling.pop_ended() == [Ended((call,), b"", told)]
+    assert calling.pop_ended() == [Ended((call,), reason=told)]
 
 
 def test_a_batch_whose_process_dies_is_taken_apart() -> None:

@@ -27,7 +27,7 @@ def test_a_call_whose_node_is_gone_is_made_elsewhere() -> None:
 def test_a_call_that_may_be_made_once_only_fails_with_its_node() -> None:
     calling, (call,), _ = out(b"7", function=ONCE)
     calling.meet(BOB)
-    assert calling.pop_ended() == [Ended((call,), b"", "its node is gone, and it may be made at most once")]
+    assert calling.pop_ended() == [Ended((call,), reason="its node is gone, and it may be made at most once")]
     assert calling.caller.is_idle
 
 
@@ -47,7 +47,7 @@ def test_a_call_that_outlives_too_many_nodes_fails() -> None:
         calling.grant(node, 1)
         assert len(calling.jobs(node)) == 1
     calling.meet(ANN)
-    assert calling.pop_ended() == [Ended((call,), b"", "its node is gone, which has happened to it 3 times")]
+    assert calling.pop_ended() == [Ended((call,), reason="its node is gone, which has happened to it 3 times")]
 
 
 def test_a_node_that_comes_back_is_told_to_end_what_was_given_to_another() -> None:
@@ -168,7 +168,7 @@ def test_when_the_client_leaves_all_calls_end_and_nodes_are_told_goodbye() -> No
     calling.caller.cancel(calls[1:2])
     assert calling.caller.close() == [Send(ANN, Offer({}, is_caller=True))]
     (ended,) = calling.pop_ended()
-    assert ended == Ended((calls[0], calls[2], calls[3]), b"", "its client was closed")
+    assert ended == Ended((calls[0], calls[2], calls[3]), reason="its client was closed")
     calling.flush()
     assert calling.caller.is_idle
     assert (calling.caller.close(), calling.pop_ended()) == ([], [])

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from meshflow.core.calling import Call, Function
-from meshflow.core.leases import AHEAD_S, LEASE_S, LINGER_S, PACKET_S, STALE_S, Feed, Leases
+from meshflow.core.leases import AHEAD_S, LEASE_S, LINGER_S, PACKET_S, STALE_S, Leases
 from meshflow.ids import NodeId
 
 F = Function("f", "f")
@@ -37,18 +38,25 @@ def leases(*opened: int) -> tuple[Leases, Process]:
     return made, process
 
 
-def feed(made: Leases, number: int, count: int = 1, work_s: float = PACKET_S, now: float = 0.0) -> Feed:
-    return made.feed(number, tuple(call() for _ in range(count)), work_s, now)
+@dataclass
+class Fed:
+    packet: int
+    calls: tuple[Call, ...]
+
+
+def feed(made: Leases, number: int, count: int = 1, work_s: float = PACKET_S, now: float = 0.0) -> Fed:
+    calls = tuple(call() for _ in range(count))
+    return Fed(made.feed(number, calls, work_s, now), calls)
 
 
 def test_a_lease_is_fed_only_when_its_process_has_called() -> None:
     made, _ = leases()
     made.ask(1, NODE, "task")
-    assert made.hungriest(TASK) is None
-    assert made.idle_count("task") == 1, "it will take a call as soon as it is there"
+    assert made.hungriest(TASK, 0.0) is None
+    assert made.idle_counts() == {"task": 1}, "it will take a call as soon as it is there"
     assert made.opened(1, 0.0)
-    assert made.hungriest(TASK) == (1, "task")
-    assert made.hungriest({"other": None}) is None
+    assert made.hungriest(TASK, 0.0) == (1, "task")
+    assert made.hungriest({"other": None}, 0.0) is None
 
 
 def test_nobody_calls_twice_or_unasked() -> None:
@@ -60,19 +68,19 @@ def test_nobody_calls_twice_or_unasked() -> None:
 def test_the_one_with_the_least_to_do_is_fed_first() -> None:
     made, _ = leases(1, 2)
     feed(made, 1)
-    assert made.hungriest(TASK) == (2, "task")
+    assert made.hungriest(TASK, 0.0) == (2, "task")
     feed(made, 2)
     feed(made, 2)
-    assert made.hungriest(TASK) == (1, "task")
+    assert made.hungriest(TASK, 0.0) == (1, "task")
 
 
 def test_short_calls_are_fed_further_ahead_than_long_ones() -> None:
     made, _ = leases(1)
-    while made.hungriest(TASK):
+    while made.hungriest(TASK, 0.0):
         feed(made, 1, work_s=PACKET_S)
     assert AHEAD_S <= made._leases[1].work_s <= AHEAD_S + PACKET_S
     made, _ = leases(1)
-    while made.hungriest(TASK):
+    while made.hungriest(TASK, 0.0):
         feed(made, 1, work_s=1.0)
     assert len(made._leases[1].packets) == 2, "one runs, and one need not be waited for"
 
@@ -92,10 +100,10 @@ def test_what_has_not_begun_is_taken_back_and_the_rest_is_what_it_had_begun() ->
     made, process = leases(1)
     running, behind = feed(made, 1), feed(made, 1, count=3)
     process.unbegun[1] = [behind.packet]
-    assert made.take_back(1) == list(behind.calls)
-    assert made.find(running.calls[0]) == 1
-    assert made.find(behind.calls[0]) is None
-    assert made.ended(1) == list(running.calls)
+    assert made.take_back(1) == [behind.calls]
+    assert made.has(1, running.calls[0])
+    assert not made.has(1, behind.calls[0])
+    assert made.ended(1) == [running.calls]
     assert 1 not in made
     assert len(made) == 0
 
@@ -108,8 +116,8 @@ def test_an_idle_lease_ends_after_it_has_lingered() -> None:
     assert made.over(LINGER_S) == []
     assert made.over(1e-3 + LINGER_S) == [1]
     assert made.over(1.0) == [], "told of once"
-    assert made.hungriest(TASK) is None
-    assert made.idle_count("task") == 0
+    assert made.hungriest(TASK, 0.0) is None
+    assert made.idle_counts() == {}
     assert made.deadline() == math.inf
 
 
@@ -122,12 +130,17 @@ def test_a_busy_lease_ends_when_its_time_is_over() -> None:
 
 
 def test_what_is_behind_a_call_that_turns_out_long_is_to_be_taken_back() -> None:
-    made, _ = leases(1)
+    made, process = leases(1)
     feed(made, 1)
-    feed(made, 1)
+    behind = feed(made, 1)
     assert made.stuck(STALE_S / 2, has_waiting=True) == []
     assert made.deadline() == STALE_S
     assert made.stuck(STALE_S, has_waiting=True) == [1]
+    process.unbegun[1] = [behind.packet]
+    made.take_back(1)
+    assert made.hungriest(TASK, STALE_S) is None, "or it would be fed what was just taken from it"
+    assert made.stuck(STALE_S, has_waiting=True) == []
+    assert made.deadline() == LEASE_S, "nothing is due before it ends"
 
 
 def test_what_is_ahead_goes_to_who_has_nothing_to_do() -> None:
@@ -146,5 +159,6 @@ def test_a_lease_that_is_closed_is_fed_no_more_and_gives_back_what_it_has() -> N
     feed(made, 1)
     made.close(1)
     made.close(7)
-    assert made.hungriest(TASK) is None
+    assert made.hungriest(TASK, 0.0) is None
     assert made.stuck(0.0, has_waiting=True) == [1]
+    assert made.deadline() == math.inf, "what it has not given back, it has begun"

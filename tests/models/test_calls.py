@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgpack
 import pytest
 
 from meshflow.errors import PickleFailed
@@ -22,13 +21,16 @@ from meshflow.models.calls import (
     dump_arguments,
     dump_function,
     load_results,
+    pack_flat,
+    unpack_flat,
 )
 
 
 def made(function: Callable[..., object], *rows: tuple[object, ...], **keywords: object) -> list[tuple[bool, Any]]:
     """What comes of calling the function with each row of arguments, as a client hears of it."""
     _, code = dump_function(function)
-    return list(load_results(Callee(code).run([dump_arguments(row, keywords) for row in rows])))
+    results = Callee(code).run([dump_arguments(row, keywords) for row in rows])
+    return list(load_results(unpack_flat(pack_flat(results))))
 
 
 def error_of(function: Callable[..., object], *arguments: object) -> BaseException:
@@ -306,7 +308,7 @@ def test_text_that_is_no_unicode_can_be_told() -> None:
     "data", [b"", b"no pickle", pickle.dumps("no error"), pickle.dumps(Unwanted()), pickle.dumps(Exiting())]
 )
 def test_an_error_that_cannot_be_made_again_here_is_told_in_words(data: bytes) -> None:
-    ((is_result, error),) = load_results(msgpack.packb([[data, "Odd: thing", "trace"]]))
+    ((is_result, error),) = load_results([[data, "Odd: thing", "trace"]])
     assert not is_result
     assert isinstance(error, RemoteError)
     assert str(error) == "Odd: thing"
@@ -343,3 +345,9 @@ def test_a_process_that_a_call_forked_makes_no_further_calls(monkeypatch: pytest
 
     callee._function = fork
     assert len(list(load_results(callee.run([dump_arguments(())] * 3)))) == 1
+
+
+@pytest.mark.parametrize("damaged", [5, None, "text", {}, [b""], [b"", "text"], [1, 2, 3]])
+def test_what_is_no_result_is_not_taken_for_one(damaged: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        list(load_results([damaged]))

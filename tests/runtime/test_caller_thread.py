@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from meshflow import caller_thread
+from meshflow.call_future import CallFuture
 from meshflow.caller_thread import CallerThread, CallFailed
-from meshflow.calls import CallFuture
 from meshflow.core.caller import Ended
 from meshflow.core.calling import Call, Function
 from meshflow.core.requests import WriteOutput
 from meshflow.ids import NodeId, RunId
 from meshflow.models.calls import Callee, dump_arguments, dump_function
-from meshflow.runtime import caller_thread
 from meshflow.runtime.keys import make_key
 from meshflow.runtime.transport.settings import TransportSettings
 
@@ -158,7 +158,7 @@ def test_a_future_that_was_settled_by_another_is_left_alone(start: Callable[...,
     settled = Settled(start())
     made, future = call(-3)
     future.set_result(7)
-    settled.deliver(Ended((made,), Callee(dump_function(abs)[1]).run([made.data])))
+    settled.deliver(Ended((made,), results=tuple(Callee(dump_function(abs)[1]).run([made.data]))))
     assert future.result() == 7
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from meshflow.ids import new_node_id
 from meshflow.lease_door import Answer, LeaseDoor
-from meshflow.models.calls import dump_arguments, dump_function, load_result
+from meshflow.models.calls import dump_arguments, dump_function, load_results
 from meshflow.models.parcels import Parcel
 from meshflow.runtime import lease as module
 from meshflow.runtime.lease import NotThere, serve
@@ -102,7 +102,7 @@ def client() -> Iterator[Client]:
 
 def results(answer: Answer) -> list[object]:
     """What came of the calls of a packet."""
-    return [load_result(item)[1] for item in answer.results]
+    return [value for _, value in load_results(answer.results)]
 
 
 def test_calls_are_made_in_order_and_answered_by_packet(client: Client) -> None:
@@ -127,11 +127,10 @@ def test_the_process_is_put_in_order_after_each_packet(client: Client) -> None:
 def test_an_error_is_that_of_its_call_alone(client: Client) -> None:
     client.admit()
     client.feed(1, int, ("1",), ("x",), ("3",))
-    first, second, third = client.heard(1)[0].results
-    assert load_result(first) == (True, 1)
-    assert not load_result(second)[0]
-    assert isinstance(load_result(second)[1], ValueError)
-    assert load_result(third) == (True, 3)
+    first, (is_result, error), third = load_results(client.heard(1)[0].results)
+    assert (first, third) == ((True, 1), (True, 3))
+    assert not is_result
+    assert isinstance(error, ValueError)
 
 
 def test_large_values_go_both_ways_in_files(client: Client) -> None:

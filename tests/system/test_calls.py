@@ -16,12 +16,12 @@ from typing import Any
 import cloudpickle
 import pytest
 
+from meshflow import caller_thread
 from meshflow.caller_thread import CallFailed
 from meshflow.client import Client
 from meshflow.core.records import State
 from meshflow.errors import UsageError
 from meshflow.references import NotFound
-from meshflow.runtime import caller_thread
 from tests.system.real_mesh import RealMesh, eventually
 
 pytestmark = pytest.mark.system
