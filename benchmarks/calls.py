@@ -58,7 +58,7 @@ def measure(rounds: int = _ROUNDS, budget_s: float = _BUDGET_S, only: Sequence[s
             values.setdefault((question, name), []).extend(each)
             notes[question, name] = f"{found['counts'][question]:,} calls in each of {rounds} rounds"
         for question, problem in found["problems"].items():
-            problems[f"{name}, {question}: {problem}"] = None
+            problems[f"{question}, {name}: {problem}"] = None
         print(f"{name} measured", flush=True)
 
     skipped = in_rounds(list(peers), rounds, add)

@@ -43,6 +43,8 @@ def table(result: dict[str, Any]) -> str:
         columns[column] = figure["unit"]
         rows[row] = None
         medians[row, column] = shown(figure["median"])
+    left_out = [line.partition(": ")[0] for line in result["skipped"]]
+    rows.update(dict.fromkeys(name for name in left_out if ", " not in name))  # with it, only one thing was left out
     lines = [
         "| | " + " | ".join(f"{column} ({unit})" for column, unit in columns.items()) + " |",
         "|---|" + "---:|" * len(columns),

@@ -10,7 +10,7 @@ Invariants:
 """
 
 import threading
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -85,10 +85,8 @@ class CallFuture(Future[T], Generic[T]):
     def _end_unseen(self, result: Any, exception: BaseException | None) -> bool:
         """End it if nobody has looked closely yet. False: somebody has."""
         with _making:
-            if self._lazy_condition is not None:
+            if self._lazy_condition is not None or self._state == FINISHED:
                 return False
-            if self._state == FINISHED:
-                raise InvalidStateError(f"{self._state}: {self!r}")
             self._result, self._exception = result, exception
             self._state = FINISHED
             return True

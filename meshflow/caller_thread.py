@@ -55,6 +55,11 @@ _WARN_AFTER = 5
 _EXIT_S = 5.0
 """How long the end of the program waits at most for this thread, which may be in a callback of the program."""
 
+_LAST_WORDS_S = 1.0
+"""How long a client that leaves waits for the last of what its calls have printed."""
+
+_LAST_LOOK_MS = 20
+
 _RECEIVE_LIMIT = 256
 
 _ANSWER_FRAMES = 2
@@ -178,6 +183,7 @@ class CallerThread:
                 self._is_asleep = False
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
+            self._hear_the_last()
         finally:
             self._is_over = True
             self._perform(self._settle_all())
@@ -186,6 +192,14 @@ class CallerThread:
             self._door.close()
             self._context.term()
             os.close(self._wake)
+
+    def _hear_the_last(self) -> None:
+        """What leased processes have printed comes by way of their nodes, after what they have returned."""
+        self._perform(self._caller.leasing.let_go())
+        give_up_at = time.monotonic() + _LAST_WORDS_S
+        while self._caller.leasing.leases.are_ending and time.monotonic() < give_up_at:
+            self._poll.poll(_LAST_LOOK_MS)
+            self._turn()
 
     def _settle_all(self) -> Sequence[Effect]:
         """The end of all calls, also of those that are made after it; what to say to nodes."""

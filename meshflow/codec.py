@@ -25,6 +25,7 @@ Invariants:
 import functools
 import math
 import reprlib
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -41,6 +42,8 @@ MAX_DEPTH = 100
 
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _UNIONS = (types.UnionType, typing.Union)  # the second: what `NewType | None` makes
+_REPEATED = ("run", "workflow", "queue", "payload")
+"""Fields in which thousands of values say the same text: it is kept once."""
 _NATIVE_ANSWER, _TUPLE_ANSWER = None, True  # in the place of a tag
 
 Step = Callable[[object], object]
@@ -92,12 +95,14 @@ def dataclass_codec(cls: type) -> Codec:
     for index, (name, codec) in enumerate(zip(names, codecs, strict=True)):
         scope |= {f"encode{index}": codec.encode, f"decode{index}": codec.decode}
         scope[f"set{index}"] = cls.__dict__[name].__set__
-    source = _source(names, [_guard(hints[name]) for name in names])
+    scope["intern"] = sys.intern
+    is_repeated = [name in _REPEATED and _is_text(hints[name]) for name in names]
+    source = _source(names, [_guard(hints[name]) for name in names], is_repeated)
     exec(compile(source, f"<codec of {cls.__name__}>", "exec"), scope)
     return Codec(typing.cast(Step, scope["encode"]), typing.cast(Step, scope["decode"]))
 
 
-def _source(names: list[str], guards: list[str]) -> str:
+def _source(names: list[str], guards: list[str], is_repeated: list[bool]) -> str:
     """Python text of the two functions of a class: twice as fast as loops over the fields, on the hottest path of all.
 
     A field is handed to its codec only if its guard (see `_guard`) is true. The value is built through the slots,
@@ -112,8 +117,13 @@ def _source(names: list[str], guards: list[str]) -> str:
         variable = variables[index]
         condition = guard.format(variable)
         encode += [f" {variable} = value.{name}", f" if {condition}: {variable} = encode{index}({variable})"]
-        decode += [f" if {condition}: {variable} = decode{index}({variable})", f" set{index}(value, {variable})"]
+        kept = f"intern({variable})" if is_repeated[index] else variable
+        decode += [f" if {condition}: {variable} = decode{index}({variable})", f" set{index}(value, {kept})"]
     return "\n".join([*encode, f" return [{row}]", *decode, " return value"])
+
+
+def _is_text(hint: object) -> bool:
+    return _is_text(hint.__supertype__) if isinstance(hint, typing.NewType) else hint is str
 
 
 def _guard(hint: object) -> str:

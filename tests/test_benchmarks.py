@@ -86,7 +86,7 @@ def test_a_table_has_a_row_for_each_system_and_says_what_is_missing() -> None:
             {"name": "p50, MeshFlow", "unit": "ms", "median": 0.25},
             {"name": "p50, Other", "unit": "ms", "median": 12.34},
         ],
-        "skipped": ["Third: there is\nno server"],
+        "skipped": ["Third: there is\nno server", "no-ops, each, Other: too slow"],
         "measured_at": "2026-01-02T03:04:05Z",
         "machine": {"cores": 2, "processor": "CPU"},
         "commit": "abc",
@@ -97,8 +97,11 @@ def test_a_table_has_a_row_for_each_system_and_says_what_is_missing() -> None:
         "|---|---:|---:|\n"
         "| MeshFlow | 12,346 | 0.250 |\n"
         "| Other | - | 12.3 |\n"
+        "| Third | - | - |\n"
         "\n"
         "Not measured: Third: there is no server\n"
+        "\n"
+        "Not measured: no-ops, each, Other: too slow\n"
         "\n"
         "Medians, measured on 2026-01-02 at commit abc with 2 cores (CPU). Versions: python 3.11; Other 1.\n"
     )

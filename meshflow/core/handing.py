@@ -22,9 +22,10 @@ def hand_out(dispatcher: Dispatcher, dags: Mapping[RunId, DagOwner], agenda: Age
         jobs: list[Job] = []
         for waiting in handout.jobs:
             job = _job(dispatcher, dags.get(waiting.run), waiting, handout.to, now)
-            agenda.touch(waiting.run)
             if job is not None:
                 jobs.append(job)
+        for run in dict.fromkeys(waiting.run for waiting in handout.jobs):
+            agenda.touch(run)
         effects += _messages(dispatcher, dags, jobs, handout.to, handout.backlog)
     return effects + [Send(to, Offer(queues)) for to, queues in dispatcher.offers(now)]
 
@@ -42,11 +43,17 @@ def _messages(
     messages: list[Effect] = []
     batch: list[Job] = []
     codes: dict[str, bytes] = {}
+    known: dict[str, None] = {}
+    """Digests of code that goes to the node with these messages, or is there."""
     size_bytes = 0
     for job in jobs:
-        dag = dags[job.attempt.run]
-        needed = {digest: dag.code(digest) for digest in dispatcher.codes_to_send(to, (job.payload,))}
-        more_bytes = inputs_bytes(job.inputs) + sum(map(len, needed.values()))
+        more_bytes = inputs_bytes(job.inputs) if job.inputs else 0
+        needed: dict[str, bytes] = {}
+        if job.payload not in known:
+            known[job.payload] = None
+            dag = dags[job.attempt.run]
+            needed = {digest: dag.code(digest) for digest in dispatcher.codes_to_send(to, (job.payload,))}
+            more_bytes += sum(map(len, needed.values()))
         if batch and size_bytes + more_bytes > _MAX_MESSAGE_BYTES:
             messages.append(Send(to, Work(tuple(batch), codes, backlog)))
             batch, codes, size_bytes = [], {}, 0

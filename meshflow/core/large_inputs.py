@@ -34,6 +34,8 @@ class LargeInputs:
     def fit(self, inputs: Sequence[Input]) -> tuple[Input, ...]:
         """The inputs as they may travel. If these are not the ones that were given, they must not leave before what is
         in the log by now has been written."""
+        if not inputs:
+            return ()
         total_bytes = inputs_bytes(inputs)
         fitting = list(inputs)
         for index in sorted(range(len(fitting)), key=lambda each: -len(fitting[each].value.inline)):

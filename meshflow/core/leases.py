@@ -175,6 +175,18 @@ class Leases:
             lease.is_ending = True
         return [lease.number for lease in over]
 
+    def end_idle(self) -> list[int]:
+        """The leases that have nothing to do; each is over from here on."""
+        idle = [lease for lease in self._leases.values() if lease.is_open and not lease.packets]
+        for lease in idle:
+            lease.is_ending = True
+        return [lease.number for lease in idle]
+
+    @property
+    def are_ending(self) -> bool:
+        """Whether some have nothing to do any more, and are about to end."""
+        return any(lease.is_ending and not lease.packets for lease in self._leases.values())
+
     def stuck(self, now: float, *, has_waiting: bool) -> list[int]:
         """The leases from which to take back what they have not begun."""
         behind = [lease for lease in self._leases.values() if len(lease.packets) > 1]

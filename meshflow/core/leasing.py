@@ -85,6 +85,11 @@ class Leasing:
         self._near.pop(node, None)
         self._far[node] = None
 
+    def let_go(self) -> list[HangUp]:
+        """The client is about to leave: leases that have nothing to do end now, and their nodes report the last of what
+        was printed."""
+        return [HangUp(lease) for lease in self.leases.end_idle()]
+
     def flush(self, now: float) -> list[Feed | HangUp]:
         """Feed who has room, and end or relieve who has to be."""
         effects: list[Feed | HangUp] = []

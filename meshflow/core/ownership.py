@@ -90,9 +90,11 @@ class RunLog:
         if pending is None or full:
             pending = _Pending()
             self._queue.append(pending)
-        pending.entries.extend(entries)
-        pending.requests.extend(requests)
-        pending.then.extend(then)
+        pending.entries += entries
+        if requests:
+            pending.requests += requests
+        if then:
+            pending.then += then
         pending.size_bytes += size_bytes
         pending.is_proof |= is_proof
 

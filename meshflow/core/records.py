@@ -32,7 +32,10 @@ class State(Enum):
     @property
     def is_final(self) -> bool:
         """Whether nothing can follow."""
-        return self not in (State.WAITING, State.QUEUED, State.RUNNING)
+        return self not in _OPEN
+
+
+_OPEN = (State.WAITING, State.QUEUED, State.RUNNING)
 
 
 class Stop(Enum):

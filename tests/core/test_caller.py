@@ -77,7 +77,7 @@ def test_places_in_line_are_bounded_and_filled_up_again() -> None:
 def test_places_are_given_up_where_batches_grow() -> None:
     """Four calls, each in a place of its own, of which two went together; so one of the places was too many."""
     calling, _, _ = batch()
-    assert len(calling.caller._places) == 2
+    assert len(calling.caller._waiting._places) == 2
 
 
 def test_large_arguments_go_in_messages_of_their_own() -> None:

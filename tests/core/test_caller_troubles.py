@@ -186,17 +186,17 @@ def test_goodbye_is_said_only_to_those_that_know_the_client() -> None:
 
 
 def test_functions_that_are_called_once_each_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meshflow.core.caller._MAX_IDLE_LINES", 10)
+    monkeypatch.setattr("meshflow.core.waiting_calls._MAX_IDLE_LINES", 10)
     calling = Calling(ANN)
-    calling.caller._max_lines = 10
+    calling.caller._waiting._max_lines = 10
     calling.add(b"waits", function=GPU)
     for number in range(100):
         calling.grant(ANN, number + 1, number)
         calling.add(b"1", function=Function(str(number), "lambda"))
         (job,) = calling.jobs(ANN)
         calling.report(ANN, done(job.attempt))
-        assert len(calling.caller._lines) <= 22
-    assert GPU in calling.caller._lines
+        assert len(calling.caller._waiting._lines) <= 22
+    assert GPU in calling.caller._waiting._lines
 
 
 def test_of_nodes_that_are_gone_nothing_is_kept() -> None:

@@ -347,7 +347,7 @@ def test_a_process_that_a_call_forked_makes_no_further_calls(monkeypatch: pytest
     assert len(list(load_results(callee.run([dump_arguments(())] * 3)))) == 1
 
 
-@pytest.mark.parametrize("damaged", [5, None, "text", {}, [b""], [b"", "text"], [1, 2, 3]])
+@pytest.mark.parametrize("damaged", [5, None, "text", {}, [b""], [b"", "text"]])
 def test_what_is_no_result_is_not_taken_for_one(damaged: object) -> None:
     with pytest.raises((TypeError, ValueError)):
         list(load_results([damaged]))

@@ -145,9 +145,9 @@ def test_large_values_go_both_ways_in_files(client: Client) -> None:
 def test_many_large_values_in_one_packet(client: Client) -> None:
     client.admit()
     rows = [(bytearray([number]) * 70_000,) for number in range(100)]
-    client.feed(1, reversed_copy, *rows)
+    client.feed(1, first_of, *rows)
     (answer,) = client.heard(1)
-    assert results(answer) == [row[0] for row in rows]
+    assert results(answer) == list(range(100))
 
 
 def test_many_small_values_that_are_large_together(client: Client) -> None:
@@ -217,6 +217,10 @@ def test_nothing_is_left_open(client: Client) -> None:
 
 def reversed_copy(value: bytearray) -> bytearray:
     return value[::-1]
+
+
+def first_of(value: bytearray) -> int:
+    return value[0]
 
 
 _gates: dict[int, tuple[threading.Event, threading.Event]] = {}
