@@ -6,6 +6,7 @@ decide which of them is the fastest.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 
 from benchmarks import systems
@@ -48,7 +49,7 @@ def measure(rounds: int = _ROUNDS, budget_s: float = _BUDGET_S, only: Sequence[s
     versions: dict[str, str] = {}
     values: dict[tuple[str, str], list[float]] = {}
     notes: dict[tuple[str, str], str] = {}
-    problems: dict[str, None] = {}
+    problems: Counter[str] = Counter()
 
     def add(name: str) -> None:
         module, timeout_s = f"{peers[name].key}_calls", _START_S + 12 * budget_s
@@ -56,9 +57,9 @@ def measure(rounds: int = _ROUNDS, budget_s: float = _BUDGET_S, only: Sequence[s
         versions[name] = found["version"]
         for question, each in found["values"].items():
             values.setdefault((question, name), []).extend(each)
-            notes[question, name] = f"{found['counts'][question]:,} calls in each of {rounds} rounds"
+            notes[question, name] = f"{found['counts'][question]:,} calls in the last round"
         for question, problem in found["problems"].items():
-            problems[f"{question}, {name}: {problem}"] = None
+            problems[f"{question}, {name}: {problem}"] += 1
         print(f"{name} measured", flush=True)
 
     skipped = in_rounds(list(peers), rounds, add)
@@ -70,7 +71,8 @@ def measure(rounds: int = _ROUNDS, budget_s: float = _BUDGET_S, only: Sequence[s
     ]
     draw_bars(PLOT, _QUESTION, _panels(figures), marked=OURS)
     print(f"drawn to {PLOT.relative_to(ROOT)}")
-    return Report(_QUESTION, tuple(figures), versions, (*skipped, *problems))
+    failed = [f"{problem} (in {count} of {rounds} rounds)" for problem, count in problems.items()]
+    return Report(_QUESTION, tuple(figures), versions, (*skipped, *failed))
 
 
 def _panels(figures: Sequence[Figure]) -> list[Bars]:

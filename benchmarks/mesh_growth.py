@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.measure import Figure, Report
+from benchmarks.measure import ROOT, Figure, Report
 from benchmarks.mesh import WORKFLOWS, run_once
 from benchmarks.peer.calling import same
 from meshflow.client import Client
 from meshflow.config import Config
 from meshflow.private_mesh import NodePlan, PrivateMesh
+from meshflow.version import __version__
 
 SIZES = (1, 2, 4, 8, 16)
 
+_QUESTION = "Does a call, or a task of a dag, cost more in a larger mesh?"
 _CALLS = 100_000
 _TASKS = 10_000
 """Of the workflow `many`."""
@@ -32,14 +34,14 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 def measure() -> Report:
     """A mesh for each size."""
     figures = [figure for size in SIZES for figure in _figures(size)]
-    return Report("Does a call, or a task of a dag, cost more in a larger mesh?", tuple(figures))
+    return Report(_QUESTION, tuple(figures), {"MeshFlow": __version__})
 
 
 def _figures(size: int) -> Iterator[Figure]:
     name = f"{size} node{'s' if size > 1 else ''}"
     plans = [NodePlan("node-0", ("workflow", "dag", "task"), slots=1)]
     plans += [NodePlan(f"node-{number}", ("task",), slots=1) for number in range(1, size)]
-    with PrivateMesh(Config(), plans) as mesh, Client(Config(), mesh=mesh.connect()) as client:
+    with PrivateMesh(Config(), plans, libraries=[str(ROOT)]) as mesh, Client(Config(), mesh=mesh.connect()) as client:
         _await_nodes(client, size)
         roots = [mesh.pid(plan.name) for plan in plans]
 
@@ -49,8 +51,8 @@ def _figures(size: int) -> Iterator[Figure]:
         def run() -> None:
             run_once(client, WORKFLOWS / "many.py")
 
-        for warm_up in (call, run):
-            warm_up()
+        call()
+        run()
         idle_s = _cpu_s(roots, lambda: time.sleep(_IDLE_S))
         call_us = tuple(1e6 / _CALLS * _cpu_s(roots, call) for _ in range(_RUNS))
         task_us = tuple(1e6 / _TASKS * _cpu_s(roots, run) for _ in range(_RUNS))

@@ -2,17 +2,19 @@
 
 Each has a virtual environment of its own in the user's cache folder, made here when it is missing. Redis comes from the
 system, installed if that is Debian and we are root. What measures a system is a module in `peer/`; it runs in that
-environment, in a session of its own, and all that it leaves running ends with it.
+environment, and all that it leaves running is ended.
 """
 
 import configparser
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from benchmarks.measure import ROOT
 _INSTALL_S = 900.0
 _TAIL_CHARS = 300
 """Of what a peer said before it failed."""
+_MARK = "MESHFLOW_BENCHMARK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ JOBLIB = Peer("joblib", "joblib", ("joblib",))
 PARSL = Peer("Parsl", "parsl", ("parsl",))
 RAY = Peer("Ray", "ray", ("ray",))
 RQ = Peer("RQ + Redis", "rq", ("rq",), needs_redis=True)
-TASKIQ = Peer("taskiq + Redis", "taskiq", ("taskiq[uvloop]", "taskiq-redis"), needs_redis=True)
+TASKIQ = Peer("taskiq + Redis", "taskiq", ("taskiq[uv]", "taskiq-redis"), needs_redis=True)
 
 
 def ourselves() -> Peer:
@@ -84,8 +87,8 @@ def measured(peer: Peer, module: str, *arguments: str, timeout_s: float) -> dict
         _find_redis()
     python = _environment(peer)
     path = os.pathsep.join((str(python.parent), os.environ.get("PATH", os.defpath)))
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
-    output = _run([str(python), "-m", f"benchmarks.peer.{module}", *arguments], timeout_s, environ)
+    environ = {"PYTHONPATH": str(ROOT), "PATH": path}
+    output = run([str(python), "-m", f"benchmarks.peer.{module}", *arguments], timeout_s, environ)
     answer: dict[str, Any] = json.loads(output.splitlines()[-1])
     return answer
 
@@ -98,8 +101,8 @@ def _environment(peer: Peer) -> Path:
     packages = [*peer.packages, "numpy"]
     if not mark.exists() or mark.read_text(encoding="utf-8").split() != packages:
         print(f"installing {peer.name} in {folder}", flush=True)
-        _run([sys.executable, "-m", "venv", "--clear", str(folder)], _INSTALL_S)
-        _run([str(python), "-m", "pip", "install", "--quiet", *packages], _INSTALL_S)
+        run([sys.executable, "-m", "venv", "--clear", str(folder)], _INSTALL_S)
+        run([str(python), "-m", "pip", "install", "--quiet", *packages], _INSTALL_S)
         mark.write_text("\n".join(packages), encoding="utf-8")
     return python
 
@@ -109,35 +112,53 @@ def _find_redis() -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise NotAvailable("there is no redis-server; on Debian: apt-get install redis-server")
-    _run(["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "redis-server"], _INSTALL_S)
+    run(["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "redis-server"], _INSTALL_S)
 
 
-def _run(command: list[str], timeout_s: float, environ: dict[str, str] | None = None) -> str:
-    shown = _without_folders(" ".join(command[:4]))
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-    except OSError as problem:
-        raise NotAvailable(_without_folders(str(problem))) from problem
-    with process:
+def run(command: list[str], timeout_s: float, environ: Mapping[str, str] | None = None) -> str:
+    """What a command prints; what it leaves running is ended. `environ` is added to that of this process.
+
+    Raises:
+        NotAvailable: it failed, or did not end in time.
+    """
+    shown, mark = _without_folders(" ".join(command[:4])), secrets.token_hex(8)
+    marked = {**os.environ, **(environ or {}), _MARK: mark}
+    # Into files, for what it leaves running would keep pipes open.
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         try:
-            output, errors = process.communicate(timeout=timeout_s)
+            with subprocess.Popen(
+                command, cwd=ROOT, env=marked, stdout=output, stderr=errors, start_new_session=True
+            ) as process:
+                try:
+                    process.wait(timeout_s)
+                finally:
+                    _end_left(process.pid, mark)
+        except OSError as problem:
+            raise NotAvailable(_without_folders(str(problem))) from problem
         except subprocess.TimeoutExpired as problem:
             raise NotAvailable(f"{shown} did not end within {timeout_s:g} s") from problem
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode:
-        said = _without_folders((errors or output).strip())[-_TAIL_CHARS:]
-        raise NotAvailable(f"{shown} failed with {process.returncode}: {said}")
-    return output
+        output.seek(0)
+        errors.seek(0)
+        printed = output.read()
+        if process.returncode:
+            said = _without_folders((errors.read() or printed).strip())[-_TAIL_CHARS:]
+            raise NotAvailable(f"{shown} failed with {process.returncode}: {said}")
+        return printed
+
+
+def _end_left(group: int, mark: str) -> None:
+    """End what a command has started and left: its process group, then daemons with groups of their own, which have its
+    mark in their environment. While they are ended, some start others."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+    wanted, is_any_left = f"{_MARK}={mark}".encode(), True
+    while is_any_left:
+        is_any_left = False
+        for folder in Path("/proc").iterdir():
+            with suppress(OSError):  # It is nobody's, not ours, or has just ended.
+                if folder.name.isdecimal() and wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(folder.name), signal.SIGKILL)
+                    is_any_left = True
 
 
 def _without_folders(text: str) -> str:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from meshflow.errors import MeshflowError
     from meshflow.executor import Executor
     from meshflow.local_mesh import local
+    from meshflow.models.workflow_function import workflow
     from meshflow.run_handle import RunHandle
+    from meshflow.tasks.function_task import task
 
 __all__ = [
     "AsyncClient",
@@ -28,6 +30,8 @@ __all__ = [
     "__version__",
     "default_config",
     "local",
+    "task",
+    "workflow",
 ]
 
 _HOMES = {
@@ -35,6 +39,8 @@ _HOMES = {
     "AsyncClient": ("meshflow.async_client", "AsyncClient"),
     "Executor": ("meshflow.executor", "Executor"),
     "local": ("meshflow.local_mesh", "local"),
+    "task": ("meshflow.tasks.function_task", "task"),
+    "workflow": ("meshflow.models.workflow_function", "workflow"),
     "RunHandle": ("meshflow.run_handle", "RunHandle"),
     "Config": ("meshflow.config", "Config"),
     "default_config": ("meshflow.config", "DEFAULT_TEXT"),

@@ -36,6 +36,7 @@ from meshflow.follow import News
 from meshflow.following import FollowingAll, Listening
 from meshflow.mesh import Mesh, NodeReport
 from meshflow.models.workflow import Workflow
+from meshflow.models.workflow_function import WorkflowFunction
 from meshflow.queue.models import JobEvent
 from meshflow.references import LAST
 
@@ -224,9 +225,9 @@ class AsyncClient:
         return self.calling.options(**changes)
 
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-overlap]  # A decorated workflow can be called too: it counts as workflow.
         self,
-        workflow: str | Path | Workflow,
+        workflow: str | Path | Workflow | WorkflowFunction[...],
         /,
         arguments: Mapping[str, Any] | None = None,
         *,
@@ -243,12 +244,12 @@ class AsyncClient:
         A workflow is handed over when this is awaited, and what is awaited is the handle of its run. A function is
         called at once, whether or not somebody awaits its future.
         """
-        if isinstance(workflow, str | Path | Workflow):
+        if isinstance(workflow, str | Path | Workflow | WorkflowFunction):
             return self._submit_workflow(workflow, *arguments, **keywords)
         return self.calling.submit(workflow, *arguments, **keywords)
 
     async def _submit_workflow(
-        self, workflow: str | Path | Workflow, *arguments: Any, **keywords: Any
+        self, workflow: str | Path | Workflow | WorkflowFunction[...], *arguments: Any, **keywords: Any
     ) -> AsyncRunHandle:
         submitted = await self.perform(partial(self._opened.submit, workflow, *arguments, **keywords))
         return AsyncRunHandle(self, submitted)

@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshflow.core.records import RunRecord, State
 from meshflow.follow import News
 from meshflow.following import Listening
 from meshflow.ids import RunId
-from meshflow.models.task_data import MultiTaskData
 from meshflow.printed import Line
 from meshflow.queue.models import JobEvent
 from meshflow.references import WaitTimeout
@@ -68,7 +67,7 @@ class AsyncRunHandle:
             raise WaitTimeout(f"run {self.id} did not end within {timeout_s:g} s; it goes on") from None
         return waiter.record.state
 
-    async def result(self, task: str, dag: str | None = None) -> MultiTaskData:
+    async def result(self, task: str, dag: str | None = None) -> Any:
         """What a task that has ended has handed on; as `RunHandle.result`."""
         return await self._client.perform(partial(self._handle.result, task, dag))
 

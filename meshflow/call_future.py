@@ -13,7 +13,7 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from meshflow.core.calling import Call
 
@@ -36,13 +36,15 @@ class CallFuture(Future[T], Generic[T]):
         self.call = call
         """What it is the outcome of."""
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]  # nobody sets it but Future's own __init__
-        if self._lazy_condition is None:
-            with _making:
-                if self._lazy_condition is None:
-                    self._lazy_condition = threading.Condition()
-        return self._lazy_condition
+    if not TYPE_CHECKING:  # For type checkers it is the attribute that every Future has.
+
+        @property
+        def _condition(self) -> threading.Condition:
+            if self._lazy_condition is None:
+                with _making:
+                    if self._lazy_condition is None:
+                        self._lazy_condition = threading.Condition()
+            return self._lazy_condition
 
     def running(self) -> bool:
         """Whether the call is on its way to a node, or runs there."""

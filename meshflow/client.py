@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from meshflow.calls import Calling, Calls
     from meshflow.models.submission import Submission
     from meshflow.models.workflow import Workflow
+    from meshflow.models.workflow_function import WorkflowFunction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,9 +120,9 @@ class Client:
             self._calls.cancel(futures)
 
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-overlap]  # A decorated workflow can be called too: it counts as workflow.
         self,
-        workflow: "str | Path | Workflow",
+        workflow: "str | Path | Workflow | WorkflowFunction[...]",
         /,
         arguments: Mapping[str, Any] | None = None,
         *,
@@ -135,8 +136,8 @@ class Client:
     def submit(self, workflow: Any, /, *arguments: Any, **keywords: Any) -> Any:
         """Hand a workflow or a function to the mesh.
 
-        A workflow (its name, its file, or a loaded one) may be followed by its `arguments`, a mapping; `queue` and
-        `keep_data` are for one that is given by name or file, a loaded one has its own. When this returns, the run will
+        A workflow (its name, its file, a decorated function, or a loaded one) may be followed by its `arguments`, a
+        mapping; `queue` and `keep_data` are not for a loaded one, which has its own. When this returns, the run will
         finish, or say why not, whichever node dies.
 
         A function is called with the arguments that follow; its future is returned at once. The call lives as long as
@@ -149,22 +150,27 @@ class Client:
             NoMesh, StoreUnavailable: the mesh or its store did not answer.
         """
         from meshflow.models.workflow import Workflow
+        from meshflow.models.workflow_function import WorkflowFunction
 
-        if isinstance(workflow, str | Path | Workflow):
+        if isinstance(workflow, str | Path | Workflow | WorkflowFunction):
             return self._submit_workflow(workflow, *arguments, **keywords)
         return self.calling.submit(workflow, *arguments, **keywords)
 
     def _submit_workflow(
         self,
-        workflow: "str | Path | Workflow",
+        workflow: "str | Path | Workflow | WorkflowFunction[...]",
         arguments: Mapping[str, Any] | None = None,
         *,
         queue: str = "workflow",
         keep_data: bool = False,
     ) -> RunHandle:
         from meshflow.models.submission import pack
+        from meshflow.models.workflow import Workflow
+        from meshflow.models.workflow_function import WorkflowFunction
         from meshflow.submitting import load_workflow
 
+        if isinstance(workflow, WorkflowFunction):
+            workflow = Workflow.from_function(workflow, queue=queue, clear_data_store=not keep_data)
         if isinstance(workflow, str | Path):
             loaded = load_workflow(self.config, workflow, arguments, queue=queue, keep_data=keep_data)
             return self.submit_packed(pack(loaded))

@@ -290,6 +290,8 @@ def _map_codec(item: Codec, where: str) -> Codec:
     def convert(step: Step, value: object) -> object:
         if type(value) is not dict or not all(type(key) is str for key in value):
             _refuse(where, "a map with text as keys", value)
+        if not value:
+            return {}
         return {key: step(each) for key, each in value.items()}
 
     return Codec(functools.partial(convert, item.encode), functools.partial(convert, item.decode))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshflow.core.graph import DagDefinition
 from meshflow.core.messages import RunOpen
@@ -22,7 +22,6 @@ from meshflow.wait import Waiter
 if TYPE_CHECKING:
     from meshflow.client import Client
     from meshflow.models.datastore import DataStoreDocument
-    from meshflow.models.task_data import MultiTaskData
 
 
 class RunHandle:
@@ -136,18 +135,19 @@ class RunHandle:
             done=done,
         )
 
-    def result(self, task: str, dag: str | None = None) -> "MultiTaskData":
-        """What a task that has ended has handed on. `dag` is the name of its dag run, such as `main_dag:1`; None: the
-        only one in which a task of that name has a result.
+    def result(self, task: str, dag: str | None = None) -> Any:
+        """What a task that has ended has handed on: its MultiTaskData, or, of a decorated one, what it returned.
+        `dag` is the name of its dag run, such as `main_dag:1`; None: the only one in which a task of that name has a
+        result.
 
         Raises:
             NotFound: no such task has a result (yet), or it was removed with the run.
             Ambiguous: several dag runs have one; the text names them.
         """
         from meshflow.models.payload import loads
+        from meshflow.models.task_data import value_of
 
-        data: MultiTaskData = loads(find_result(self._client.ask, self.view(), task, dag))
-        return data
+        return value_of(loads(find_result(self._client.ask, self.view(), task, dag)))
 
     def stop(self, reason: str = "") -> bool:
         """End the run gently: nothing new starts, running tasks end by themselves. False if it has ended already."""

@@ -75,13 +75,15 @@ def queues_of(submission: Submission) -> tuple[str, ...]:
 def find_workflows(config: Config) -> tuple[list[tuple[Workflow, Path]], list[WorkflowError]]:
     """Every workflow that can be submitted by name, with its file, and what is wrong with those that cannot.
 
-    Scripts are imported to find out, but only if they mention a dag at all: the current folder may hold programs that
-    have nothing to do with workflows, and listing must not run them. Of two scripts of one name the first counts.
+    Scripts are imported to find out, but only if they mention a dag, or `@workflow`, at all: the current folder may
+    hold programs that have nothing to do with workflows, and listing must not run them. Of two scripts of one name the
+    first counts.
     """
     found: dict[str, tuple[Workflow, Path]] = {}
     problems: list[WorkflowError] = []
     for path in list_scripts(workflow_folders(config.settings)):
-        if path.stem in found or "dag" not in path.read_text(encoding="utf-8", errors="replace").lower():
+        text = path.read_text(encoding="utf-8", errors="replace").lower()
+        if path.stem in found or not ("dag" in text or ("meshflow" in text and "@workflow" in text)):
             continue
         workflow = Workflow()
         try:
@@ -89,6 +91,6 @@ def find_workflows(config: Config) -> tuple[list[tuple[Workflow, Path]], list[Wo
         except WorkflowError as problem:
             problems.append(problem)
         else:
-            if workflow.dags:
+            if workflow.dag_names:
                 found[path.stem] = (workflow, path)
     return [found[name] for name in sorted(found)], problems

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ import pytest
 from benchmarks.measure import Figure, percentile
 from benchmarks.peer import calling
 from benchmarks.plot import Bars, Panel, draw, draw_bars
-from benchmarks.systems import NotAvailable, in_rounds
+from benchmarks.systems import NotAvailable, in_rounds, run
 from benchmarks.tables import DOCUMENTS, filled, table
 from benchmarks.watched import DIED, JOINED, SUSPECTED, told_in
 from meshflow.core.events import Event, MemberDied, MemberJoined, MemberLeft, MemberSuspected
@@ -146,3 +147,21 @@ def test_a_system_that_returns_something_else_is_not_given_a_figure(
     found = json.loads(capsys.readouterr().out)
     assert calling.NO_OPS not in found["values"]
     assert calling.NO_OPS in found["problems"]
+
+
+def test_daemons_that_a_command_leaves_are_ended() -> None:
+    leave_one = (
+        "import subprocess; print(subprocess.Popen(['sleep', '60'], start_new_session=True, stdout=-3, stderr=-3).pid)"
+    )
+    pid = int(run([sys.executable, "-c", leave_one], timeout_s=30.0))
+    stat = Path(f"/proc/{pid}/stat")
+    assert not stat.exists() or stat.read_text(encoding="utf-8").split()[2] == "Z"
+
+
+def test_a_command_that_fails_or_takes_too_long_says_so() -> None:
+    with pytest.raises(NotAvailable, match="failed with 3: no server"):
+        run([sys.executable, "-c", "import sys; print('no server', file=sys.stderr); sys.exit(3)"], timeout_s=30.0)
+    with pytest.raises(NotAvailable, match=r"did not end within 0\.1 s"):
+        run(["sleep", "60"], timeout_s=0.1)
+    with pytest.raises(NotAvailable, match="no-such-program"):
+        run(["no-such-program"], timeout_s=1.0)

@@ -28,6 +28,7 @@ DAGS = {
     "chunking_dag": {"chunk_dag": ["make_list_task", "chunk_task"], "print_dag": ["print_list_task"]},
     "data_store": {"main_dag": ["first_task", "second_task", "third_task_a", "third_task_b"]},
     "decision": {"main_dag": ["decision_task", "small_number_task", "large_number_task"]},
+    "decorated": {"survey": ["read", "mean", "read_2", "read_3", "judge", "alarm", "archive", "report"]},
     "multi_data": {
         "main_dag": [
             "put_task",
@@ -90,8 +91,9 @@ def test_the_examples_are_part_of_the_package() -> None:
 @pytest.mark.parametrize("name", DAGS)
 def test_an_example_defines_the_dags_that_it_tells_of(name: str) -> None:
     workflow = loaded(name)
-    assert {dag.name: [task.name for task in dag.tasks] for dag in workflow.dags.values()} == DAGS[name]
-    for dag in workflow.dags.values():
+    dags = workflow.make_dags({})
+    assert {dag.name: [task.name for task in dag.tasks] for dag in dags.values()} == DAGS[name]
+    for dag in dags.values():
         check(dag.spec(["digest"] * len(dag.tasks)))
         assert dag.autostart == (dag.name not in STARTED_BY_A_TASK)
 
@@ -106,7 +108,7 @@ def test_an_example_opens_with_a_title_and_a_story_that_names_its_tasks(name: st
 
 
 def test_only_the_example_of_queues_uses_queues_of_its_own() -> None:
-    used = {name: {dag.queue for dag in loaded(name).dags.values()} for name in DAGS}
+    used = {name: {dag.queue for dag in loaded(name).make_dags({}).values()} for name in DAGS}
     assert used.pop("queues") == {"graph"}
     assert all(queues == {"dag"} for queues in used.values())
     [dag] = loaded("queues").dags.values()

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "keyspace": (*BASE, "core", *CODEC),
     "runtime": (*BELOW, "store"),
     "sim": (*BELOW, "store.base", "store.memory"),
-    "examples": ("models", "tasks"),
+    "examples": ("models", "tasks", ""),  # The last is the package itself, of which they take `task` and `workflow`.
 }
 """What each part may import beside itself. A part that is not named here (config, client, cli, ...) is on top: it may
 import anything, and nothing that is named here may import it."""

@@ -1,7 +1,7 @@
 """Dask distributed: a local cluster of two worker processes with one thread each, as in `dask_peer`.
 
-Many calls are handed over by one `map`. Large values are scattered first and passed as futures (distributed.dask.org,
-"Managing memory": "Scatter data"; the client warns of those that are not).
+Many calls are handed over by one `map`. Large values are scattered first and passed as futures (docs.dask.org,
+"Futures", "Move Data"; the client warns of those that are not).
 """
 
 import dask

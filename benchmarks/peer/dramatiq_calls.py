@@ -1,5 +1,5 @@
 """Dramatiq with Redis: two worker processes of one thread, which prefetch as many messages as sixteen threads would
-(dramatiq.io, "Advanced topics", "Worker prefetch": `dramatiq_queue_prefetch`).
+(dramatiq.io, "API Reference", "Environment Variables": twice the number of threads).
 """
 
 import os

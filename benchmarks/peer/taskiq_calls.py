@@ -1,6 +1,7 @@
-"""taskiq with Redis: two worker processes with uvloop, which they use if it is there (taskiq-python.github.io,
-"Getting started"). The client asks for a result every millisecond; the default of 200 ms would be all its latency.
-Arguments have to be JSON, whatever the serializer: bytes and arrays are sent as base64.
+"""taskiq with Redis: two worker processes with uvloop, which they use if it is there (extra `uv` of the package).
+
+The client asks for a result every millisecond; the default of 200 ms would be all its latency. Arguments have to be
+JSON, whatever the serializer: bytes and arrays are sent as base64.
 """
 
 import asyncio

@@ -64,7 +64,7 @@ def _document(workflow: "Workflow", path: Path) -> Document:
         name=workflow.name,
         path=str(path),
         help=workflow.docstring,
-        dags=list(workflow.dags),
+        dags=list(workflow.dag_names),
         parameters=[
             {
                 "name": option.name,

@@ -140,11 +140,12 @@ class Caller:
             if not call.batch:
                 waited[call.function] = None
             elif call.batch in self._leases:
-                self.leasing.take_back(call.batch)
-                if self._leases.has(call.batch, call):
-                    attempt, node = self._handouts.get(call.batch)
+                lease = call.batch
+                self.leasing.take_back(lease)
+                if self._leases.has_only(lease, call):
+                    attempt, node = self._handouts.get(lease)
                     attempts.setdefault(node, []).append(attempt)
-                    self._waiting.again(self._take(call.batch))  # Others that its process has begun with it.
+                    self._take(lease)
             elif len(self._batches.get(call.batch, ())) == 1:
                 attempt, node = self._handouts.take(call.batch)
                 self._forget_batch(call.batch)

@@ -154,6 +154,7 @@ class Claims:
             return self._give_up(load, self._end(load, ends[-1], load.batches[-1].at))
         try:
             load.definition = definition_of(load.run, load.blob, self._definitions)
+            load.blob = None  # may be large, and is needed no more
         except PeerError as problem:
             # It was accepted, so it has to end or to say why not.
             end = RunEnded(State.FAILED, f"it cannot be driven: {problem}")

@@ -105,6 +105,8 @@ def check(spec: DagSpec) -> None:
 
 def find_cycle(count: int, edges: list[tuple[int, int]]) -> list[int]:
     """The nodes of one cycle in order, or an empty list where there is none. Linear in nodes and edges (Kahn 1962)."""
+    if not edges:
+        return []
     children: list[list[int]] = [[] for _ in range(count)]
     parents: list[list[int]] = [[] for _ in range(count)]
     for parent, child in edges:

@@ -159,9 +159,10 @@ class Leases:
         answered. To be called after `take_back`."""
         return [packet.calls for packet in self._leases.pop(number).packets]
 
-    def has(self, number: int, call: Call) -> bool:
-        """Whether a lease was fed this call and has not answered."""
-        return any(call in packet.calls for packet in self._leases[number].packets)
+    def has_only(self, number: int, call: Call) -> bool:
+        """Whether a lease was fed this call and has not answered, and all else that it was fed is cancelled."""
+        fed = [each for packet in self._leases[number].packets for each in packet.calls]
+        return call in fed and all(each is call or each.is_cancelled for each in fed)
 
     def over(self, now: float) -> list[int]:
         """The leases that have been fed for long enough, or had nothing to do for too long; each told of once."""

@@ -115,7 +115,8 @@ class WaitingCalls:
         return stranded
 
     def by_queue(self) -> dict[str, list[Line]]:
-        """The lines with calls that a lease may make, by queue: those with the highest priority there."""
+        """The lines with calls that a lease may make, by queue: those with the highest priority there; whose turn it is
+        comes first."""
         waiting: dict[str, list[Line]] = {}
         for function in list(self._noted):
             line = self._lines[function]
@@ -129,8 +130,10 @@ class WaitingCalls:
         return waiting
 
     def took_some(self, function: Function) -> None:
-        """Fewer calls of a function wait than before."""
+        """A lease has taken calls of a function: others have their turn first."""
         self._touched[function] = None
+        self._noted.pop(function, None)
+        self._noted[function] = None
 
     # --- places ---
 

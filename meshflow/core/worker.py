@@ -28,6 +28,7 @@ from meshflow.core.kept import Kept, Spool
 from meshflow.core.messages import Demand, Finished, Holding, Output, Report, Reports, Returned, SignalAnswer, Work
 from meshflow.core.outbox import Outbox
 from meshflow.core.pace import Pace
+from meshflow.core.recent import Recent
 from meshflow.core.records import RunRecord, State, Value
 from meshflow.core.requests import LoadRun, WriteOutput
 from meshflow.core.worker_settings import WorkerSettings
@@ -35,9 +36,6 @@ from meshflow.ids import NodeId, RunId, calls_of, is_calls
 
 _MAX_ENDED = 4096
 """Attempts that are remembered: those of some seconds at the highest rate that a node reaches."""
-
-_SUPPLIED = 4
-"""A node is well supplied while it holds one part in so many of the jobs that are worth fetching ahead."""
 
 _MAX_EPOCHS = 4096
 """Runs whose epoch is remembered, so that a stale owner's claim to one is seen through."""
@@ -64,9 +62,9 @@ class Worker:
         self.kept = Kept(spool, settings.max_kept_bytes)
         """The reports that wait, and what shares the bound on their memory."""
         self._next_report = 1
-        self._ended: dict[Attempt, None] = {}
+        self._ended: Recent[Attempt, None] = Recent(_MAX_ENDED)
         """Attempts that ran here of late or were given back, so that a double of their job that comes late is known."""
-        self._epochs: dict[RunId, int] = {}
+        self._epochs: Recent[RunId, int] = Recent(_MAX_EPOCHS)
         self._codes = Codes(settings.max_code_bytes)
         self._pace = Pace(settings.horizon_s, settings.max_prefetch)
         self._ended_at = -math.inf
@@ -100,10 +98,10 @@ class Worker:
             attempt = job.attempt
             if attempt in self._held or attempt in self._ended or attempt.epoch < self._epochs.get(attempt.run, 0):
                 continue
-            self._note_epoch(attempt.run, attempt.epoch)
+            self._epochs.note(attempt.run, attempt.epoch)
             codes = self._codes.find((job.payload,)) if job.payload else {}
             if self.is_draining or codes is None:
-                self._note_ended(attempt)
+                self._ended.note(attempt, None)
                 self._report(Returned(attempt, lacks_code=codes is None), sender)
                 continue
             self._held[attempt] = Held(job, codes, sender, now)
@@ -171,7 +169,7 @@ class Worker:
         held = self._held.pop(report.attempt, None)
         if held is None:
             return
-        self._note_ended(report.attempt)
+        self._ended.note(report.attempt, None)
         self._started_count -= 1
         self._calls.ended(report.attempt)
         self.done_count += 1
@@ -268,13 +266,8 @@ class Worker:
         held = self._held.pop(attempt)
         if not held.is_started:
             self._backlog.remove(attempt)
-        self._note_ended(attempt)
+        self._ended.note(attempt, None)
         self._report(Returned(attempt), held.owner)
-
-    def _note_ended(self, attempt: Attempt) -> None:
-        self._ended[attempt] = None
-        if len(self._ended) > _MAX_ENDED:
-            del self._ended[next(iter(self._ended))]
 
     def give_back_all(self) -> list[Effect]:
         """Return every job that has not begun, and take no more (drain)."""
@@ -318,9 +311,7 @@ class Worker:
         while self._pace.is_measured and len(self._backlog) > 2 * self._pace.prefetch(self.settings.slots):
             self._give_back(self._backlog[-1])
         while self._backlog and now >= self._stuck_at:
-            # The measured duration is wrong for what runs now: every slot has been busy for longer.
-            busy_s = [now - held.since for held in self._held.values() if held.is_started]
-            self._pace.is_at_least(min(busy_s, default=stale_s))
+            self._pace.is_at_least(stale_s)  # what was measured is wrong for what runs now
             self._give_back(self._backlog[0])
         if now < self._recall_at:
             return []
@@ -332,8 +323,7 @@ class Worker:
 
     @property
     def _stuck_at(self) -> float:
-        """When the job whose turn it is will have seen no task end for too long. A queue that moves is not stuck, even
-        if a job waits longer in it."""
+        """When the next job will have seen no task end for too long; while some do, the queue moves."""
         return max(self._held[self._backlog[0]].since, self._ended_at) + self.settings.stale_s
 
     @property
@@ -342,10 +332,10 @@ class Worker:
 
     @property
     def _gathers_until(self) -> float:
-        """Until when reports and credit wait for more of their kind: while a part of what is fetched ahead is still here,
-        no slot runs dry for want of a word, and a message for each of many short tasks costs more than the tasks."""
+        """Until when reports and credit wait for more of their kind: with a quarter of what is fetched ahead, no slot
+        runs dry for want of a word, and a message for each of many short tasks costs more than the tasks."""
         ahead_count = len(self._held) - self._slots
-        is_supplied = _SUPPLIED * ahead_count > self._pace.prefetch(self.settings.slots) > 0
+        is_supplied = 4 * ahead_count > self._pace.prefetch(self.settings.slots) > 0
         return self._told_at + self.settings.gather_s if is_supplied else -math.inf
 
     def _tell(self, now: float) -> list[Effect]:
@@ -398,13 +388,8 @@ class Worker:
             for owner, attempts in self._held_by_owner().items()
         ]
 
-    def _note_epoch(self, run: RunId, epoch: int) -> None:
-        self._epochs[run] = max(self._epochs.pop(run, 0), epoch)
-        if len(self._epochs) > _MAX_EPOCHS:
-            del self._epochs[next(iter(self._epochs))]
-
     def _turn_to(self, run: RunId, owner: NodeId, epoch: int) -> None:
-        self._note_epoch(run, epoch)
+        self._epochs.note(run, max(epoch, self._epochs.get(run, 0)))
         self._locate_at.pop(run, None)
         for attempt, held in self._held.items():
             if attempt.run == run:

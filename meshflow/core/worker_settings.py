@@ -18,7 +18,7 @@ class WorkerSettings:
     """Of that, work handed to task processes while they run another task. More spares wake-ups of node and process;
     with less, a job waits less for a task that turns out long."""
     stale_s: float = 0.040
-    """Jobs that wait here longer than this behind long tasks are given back."""
+    """Jobs that wait here are given back when no task has ended for so long. Above `horizon_s`."""
     linger_s: float = 0.005
     """Unused credit is left with an owner at least this long before another gets it: about two round trips, in which a
     job may be on its way."""

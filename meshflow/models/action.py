@@ -1,10 +1,10 @@
 """What a task hands on: its data, and which of its successors may run."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, Self
 
 from meshflow.errors import UsageError
-from meshflow.models.task_data import MultiTaskData
+from meshflow.models.task_data import RETURNED, MultiTaskData, TaskData
 
 
 class Named(Protocol):
@@ -28,6 +28,15 @@ class Action:
             raise UsageError(f"an Action needs the MultiTaskData to pass on, not {type(data).__name__} {data!r:.80}")
         self._data = data
         self._limit = None if limit is None else _listed(limit)
+
+    @classmethod
+    def of(cls, value: object, limit: Iterable[str | Named] | None = None) -> Self:
+        """What a decorated task returns to choose its successors: they are given `value` if `limit` selects them.
+
+        Raises:
+            UsageError: `limit` is not a list of names and tasks.
+        """
+        return cls(MultiTaskData(dataset=TaskData({RETURNED: (value,)})), limit)
 
     @property
     def data(self) -> MultiTaskData:

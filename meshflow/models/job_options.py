@@ -7,6 +7,7 @@ written for it may use a name like `timeout` for something of its own, and that 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from meshflow.errors import UsageError
@@ -29,14 +30,13 @@ class JobOptions:
         Raises:
             UsageError: the message names the task, the option and its range.
         """
-        for option, (is_valid, expected) in _RANGES.items():
-            value = getattr(self, option)
-            if not is_valid(value):
-                raise UsageError(f"task {task_name!r}: {option} is {value!r:.80}, but must be {expected}")
-        if self.at_most_once and self.retries:
-            raise UsageError(
-                f"task {task_name!r} has at_most_once, which allows one attempt, and retries={self.retries}; choose one"
-            )
+        given = (self.retries, self.retry_delay, self.backoff, self.timeout, self.priority, self.at_most_once)
+        try:
+            problem = _problem(*given)
+        except TypeError:  # Not hashable.
+            problem = _problem.__wrapped__(*given)
+        if problem:
+            raise UsageError(f"task {task_name!r}{problem}")
 
 
 class JobOption:
@@ -67,3 +67,17 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "timeout": (lambda value: value is None or (_is_number(value) and value > 0), "seconds above 0, or None"),
     "priority": (_is_count, "a whole number"),
 }
+
+
+# Thousands of tasks have the same options. `typed`: True equals 1, but is no count.
+@lru_cache(maxsize=64, typed=True)
+def _problem(retries: Any, retry_delay: Any, backoff: Any, timeout: Any, priority: Any, at_most_once: Any) -> str:
+    """What is wrong with the options of a task, to be said behind its name; empty if nothing is."""
+    given = {"retries": retries, "retry_delay": retry_delay, "backoff": backoff, "timeout": timeout}
+    for option, value in (given | {"priority": priority}).items():
+        is_valid, expected = _RANGES[option]
+        if not is_valid(value):
+            return f": {option} is {value!r:.80}, but must be {expected}"
+    if at_most_once and retries:
+        return f" has at_most_once, which allows one attempt, and retries={retries}; choose one"
+    return ""

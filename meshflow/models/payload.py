@@ -30,7 +30,7 @@ import cloudpickle
 from meshflow.errors import PickleFailed, WorkflowImportError
 from meshflow.models.action import Named
 from meshflow.models.remaking import remaker
-from meshflow.models.task_data import MultiTaskData, TaskData
+from meshflow.models.task_data import RETURNED, MultiTaskData, TaskData
 
 MAX_PAYLOAD_BYTES = 512 * 1024 * 1024
 """The largest pickle of one task, or of what it hands on, unless the caller sets another limit: one that a node can
@@ -141,7 +141,10 @@ def dump_data(data: MultiTaskData, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> byt
         for dataset in data:
             for key, value in dataset.data.items():
                 if reason := _refusal(value):
-                    raise PickleFailed(f"the value under {key!r} ({type(value).__name__})", reason) from None
+                    what = f"the value under {key!r} ({type(value).__name__})"
+                    if key == RETURNED:
+                        what = f"what the task returned ({type(value[0]).__name__})"
+                    raise PickleFailed(what, reason) from None
         raise
 
 
@@ -301,6 +304,8 @@ def _by_code(tasks: Sequence[Named]) -> list[tuple[list[object], list[tuple[Name
         # The ids stay unique because the groups keep the code alive.
         _, members = groups.setdefault(tuple(map(id, pickler.code)), (pickler.code, []))
         members.append((task, data))
+        if len(data) > _BUNDLE_BYTES:
+            pickler = _TaskPickler()  # The memo of the old one has grown, and to clear it takes long from now on.
     return list(groups.values())
 
 

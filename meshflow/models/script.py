@@ -85,7 +85,7 @@ def import_script(path: Path) -> ModuleType:
         except InvalidGraph:
             raise
         except (Exception, SystemExit) as exc:
-            raise WorkflowImportError(f"workflow {path.stem!r} cannot be imported: {_where(exc, path)}") from exc
+            raise WorkflowImportError(f"workflow {path.stem!r} cannot be imported: {place_of(exc, path)}") from exc
         finally:
             sys.modules.pop(name, None)
     return module
@@ -131,7 +131,7 @@ def _is_neighbour(name: str, module: ModuleType, folder: Path) -> bool:
     return bool(places) and all(place in expected for place in places)
 
 
-def _where(exc: BaseException, path: Path) -> str:
+def place_of(exc: BaseException, path: Path) -> str:
     """File, line and reason of an exception that came out of the script at `path`."""
     if isinstance(exc, SyntaxError) and exc.filename:
         return f"{exc.filename}, line {exc.lineno}: {exc.msg}"

@@ -44,6 +44,7 @@ def pack(
         WorkflowDefinitionError: a dag has a cycle, or two tasks of one name.
         DirectedAcyclicGraphUndefined: a dag has no schema.
         PickleFailed: a task cannot be pickled or is too large.
+        WorkflowError: a decorated workflow function has failed.
         DataStoreValueError: an argument cannot be pickled.
     """
     given = workflow.provided_arguments if arguments is None else arguments
@@ -52,7 +53,7 @@ def pack(
         if not is_field_name(name):
             raise WorkflowArgumentError(f"{name!r} is no name for an argument: it becomes a field of the data store")
     native = {name: encode(value, name) for name, value in workflow.parameters.consolidate(given).items()}
-    dags = {name: _definition(workflow.name, dag, max_bytes) for name, dag in workflow.dags.items()}
+    dags = {name: _definition(workflow.name, dag, max_bytes) for name, dag in workflow.make_dags(given).items()}
     spec = WorkflowSpec(
         name=workflow.name,
         queue=workflow.queue,

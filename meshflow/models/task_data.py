@@ -12,6 +12,9 @@ from typing import Any, Self
 
 from meshflow.errors import DataInvalidAlias, DataInvalidIndex, DataMergeConflict
 
+RETURNED = "meshflow.returned"
+"""The key under which a decorated task hands on what it returned: in a tuple of one, which no merge looks into."""
+
 
 class TaskData:
     """One dataset: a dictionary, and the names of the tasks that contributed to it."""
@@ -135,6 +138,10 @@ class MultiTaskData:
         """
         return self.get_by_index(self._index_of(alias))
 
+    def has_alias(self, alias: str) -> bool:
+        """Whether there is a dataset known as `alias`."""
+        return alias in self._aliases
+
     def set_default_by_index(self, index: int) -> None:
         """Let `data[key]` refer to the dataset at `index` from now on.
 
@@ -224,6 +231,12 @@ def compose(inputs: Sequence[tuple[str, str | None, MultiTaskData]], *, task_nam
     if not inputs:
         data.add_dataset(task_name)
     return data
+
+
+def value_of(data: MultiTaskData) -> Any:
+    """What a task returned, if it is a decorated one; else the data itself."""
+    dataset = data.default_dataset
+    return dataset[RETURNED][0] if RETURNED in dataset else data
 
 
 def _merge(source: Mapping[Any, Any], target: dict[Any, Any], path: str) -> None:

@@ -7,13 +7,16 @@ from typing import Any, Self
 
 from meshflow.errors import (
     InvalidGraph,
+    MeshflowError,
     WorkflowArgumentError,
     WorkflowDefinitionError,
+    WorkflowError,
     WorkflowImportError,
 )
 from meshflow.models.dag import Dag
 from meshflow.models.parameters import Parameters
-from meshflow.models.script import find_script, import_script
+from meshflow.models.script import find_script, import_script, place_of
+from meshflow.models.workflow_function import WorkflowFunction
 
 
 class Workflow:
@@ -25,7 +28,7 @@ class Workflow:
         self._clear_data_store = clear_data_store
         self._name = ""
         self._docstring: str | None = None
-        self._dags: dict[str, Dag] = {}
+        self._dags: dict[str, Dag | WorkflowFunction[...]] = {}
         self._parameters = Parameters()
         self._provided_arguments: dict[str, Any] = {}
 
@@ -53,7 +56,8 @@ class Workflow:
         strict_dag: bool = False,
         directories: Sequence[str | Path] | None = None,
     ) -> None:
-        """Import the script `name` and take over every Dag and Parameters that it has at module level.
+        """Import the script `name` and take over every Dag, decorated workflow and Parameters that it has at module
+        level.
 
         Of two dags of one name the later one is taken. A failed load leaves the workflow as it was.
 
@@ -75,24 +79,59 @@ class Workflow:
             module = import_script(path)
         except InvalidGraph as exc:
             raise WorkflowDefinitionError(path.stem, exc.graph_name, exc.reason) from exc
-        dags = {value.name: value for value in vars(module).values() if isinstance(value, Dag)}
+        found = [value for value in vars(module).values() if isinstance(value, Dag | WorkflowFunction)]
+        dags: dict[str, Dag | WorkflowFunction[...]] = {value.name: value for value in found}
         if strict_dag and not dags:
             raise WorkflowImportError(f"workflow {path.stem!r} defines no Dag: {path}")
         lists = [value for value in vars(module).values() if isinstance(value, Parameters)]
+        lists += [value.parameters for value in dags.values() if isinstance(value, WorkflowFunction)]
         parameters = Parameters(option for options in lists for option in options)
         if validate_arguments:
             require_arguments(path.stem, parameters, arguments or {})
         for dag in dags.values():
-            dag.workflow_name = path.stem
+            if isinstance(dag, Dag):
+                dag.workflow_name = path.stem
         self._name = path.stem
         self._docstring = inspect.cleandoc(module.__doc__) if module.__doc__ else None
         self._dags = dags
         self._parameters = parameters
         self._provided_arguments = dict(arguments or {})
 
+    @classmethod
+    def from_function(
+        cls, function: WorkflowFunction[...], *, queue: str = "workflow", clear_data_store: bool = True
+    ) -> Self:
+        """The workflow of a decorated function alone, wherever that was defined."""
+        workflow = cls(queue=queue, clear_data_store=clear_data_store)
+        workflow._name = function.name
+        workflow._docstring = function.docstring
+        workflow._dags = {function.name: function}
+        workflow._parameters = function.parameters
+        return workflow
+
+    def make_dags(self, arguments: Mapping[str, Any]) -> dict[str, Dag]:
+        """All dags by name, in the order of the script; those of decorated functions as they are for the arguments.
+
+        Raises:
+            WorkflowArgumentError: an argument cannot be converted.
+            WorkflowError: a decorated function has failed; the message names file and line.
+        """
+        return {name: dag if isinstance(dag, Dag) else self._made(dag, arguments) for name, dag in self._dags.items()}
+
+    def _made(self, function: WorkflowFunction[...], arguments: Mapping[str, Any]) -> Dag:
+        try:
+            dag = function.make_dag(arguments)
+        except MeshflowError:
+            raise
+        except Exception as exc:  # The function is the user's.
+            where = place_of(exc, Path(function.function.__code__.co_filename))
+            raise WorkflowError(f"workflow {function.name!r} cannot be built: {where}") from exc
+        dag.workflow_name = self._name
+        return dag
+
     @property
     def name(self) -> str:
-        """The name of the script; empty before `load`."""
+        """The name of the script, or of the decorated function; empty before `load`."""
         return self._name
 
     @property
@@ -112,8 +151,13 @@ class Workflow:
 
     @property
     def dags(self) -> dict[str, Dag]:
-        """The dags by name, in the order of the script."""
-        return dict(self._dags)
+        """The dags by name, in the order of the script, without those of decorated functions; see `make_dags`."""
+        return {name: dag for name, dag in self._dags.items() if isinstance(dag, Dag)}
+
+    @property
+    def dag_names(self) -> tuple[str, ...]:
+        """The names of all dags, in the order of the script."""
+        return tuple(self._dags)
 
     @property
     def parameters(self) -> Parameters:

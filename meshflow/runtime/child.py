@@ -224,7 +224,7 @@ class Surroundings:
         self._umask = os.umask(0)
         os.umask(self._umask)
         self._interrupt = _signal.getsignal(signal.SIGINT)
-        self._pipes = [_identity(fileno) for fileno in _PIPES]
+        self._pipes = _identities()
         self._open_streams()
 
     def flush(self) -> None:
@@ -234,17 +234,19 @@ class Surroundings:
         else:
             streams = (sys.stdout, sys.stderr, self._stdout, self._stderr)
         for stream in streams:
-            with suppress(OSError, ValueError, AttributeError):  # A task may have closed or replaced them.
+            try:
                 stream.flush()
+            except (OSError, ValueError, AttributeError):  # A task may have closed or replaced them.
+                continue
 
     def is_heard(self) -> bool:
         """Wait until the node has read what was printed. False: it can't, for the pipes are not in their places or are
         written to without end."""
         give_up_at = math.inf
         try:
-            if [_identity(fileno) for fileno in _PIPES] != self._pipes:
+            if _identities() != self._pipes:
                 return False
-            while any(processes.unread_bytes(fileno) for fileno in _PIPES):
+            while processes.unread_bytes(1) or processes.unread_bytes(2):
                 if give_up_at == math.inf:
                     give_up_at = time.monotonic() + _HEARD_S
                 if time.monotonic() > give_up_at:
@@ -289,9 +291,10 @@ class Surroundings:
         sys.stderr = sys.__stderr__ = self._stderr  # type: ignore[misc]
 
 
-def _identity(fileno: int) -> tuple[int, int]:
-    status = os.fstat(fileno)
-    return status.st_dev, status.st_ino
+def _identities() -> tuple[int, ...]:
+    """What the pipes are, wherever their descriptors came from."""
+    stdout, stderr = os.fstat(1), os.fstat(2)
+    return stdout.st_dev, stdout.st_ino, stderr.st_dev, stderr.st_ino
 
 
 def _environment() -> dict[bytes, bytes]:

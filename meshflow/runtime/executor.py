@@ -247,9 +247,11 @@ class Executor:
             return self._fleet.take() if self._fleet.has_idle or not self._want.is_felt else None
         if len(self._busy) > self._slots:
             return None
-        open_ = [each for each in self._busy.values() if not (each.is_ending or self._fleet.is_worn(each))]
-        process = min(open_, key=lambda each: len(each.assigned), default=None)
-        return None if process is None or len(process.assigned) > _MAX_QUEUED else process
+        next_process, count = None, _MAX_QUEUED + 1
+        for process in self._busy.values():
+            if len(process.assigned) < count and not (process.is_ending or self._fleet.is_worn(process)):
+                next_process, count = process, len(process.assigned)
+        return next_process
 
     # --- what is heard of processes (FleetEvents) ---
 

@@ -23,6 +23,8 @@ _HEAD = struct.Struct("=Q?")
 """The number, and whether the frame is in the first of the files."""
 
 _FILENO_BYTES = 4
+_RIGHTS_BYTES = socket.CMSG_SPACE(MAX_FILES * _FILENO_BYTES)
+_CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)  # As a member of an enumeration, joining it with others takes a while.
 
 
 class JobQueue:
@@ -181,9 +183,7 @@ def _receive(jobs: socket.socket, flags: int) -> tuple[int, bytes, bool, list[in
     Raises:
         BlockingIOError: nothing is there, and `flags` has MSG_DONTWAIT.
     """
-    data, ancillary, _, _ = jobs.recvmsg(
-        _HEAD.size + _MAX_PACKET_BYTES, socket.CMSG_SPACE(MAX_FILES * _FILENO_BYTES), flags | socket.MSG_CMSG_CLOEXEC
-    )
+    data, ancillary, _, _ = jobs.recvmsg(_HEAD.size + _MAX_PACKET_BYTES, _RIGHTS_BYTES, int(flags) | _CLOSE_ON_EXEC)
     if not data:
         return None
     number, is_in_file = _HEAD.unpack_from(data)

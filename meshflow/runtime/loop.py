@@ -239,6 +239,9 @@ class NodeLoop:
 
     def _start(self, job: Job, codes: dict[str, bytes]) -> None:
         """Fetch the values that are not here, then run the job."""
+        if not job.inputs and job.initial is None:
+            self._executor.start(job, codes)
+            return
         values = [item.value for item in job.inputs] + ([job.initial] if job.initial is not None else [])
         keys = list(dict.fromkeys(value.blob for value in values if value.blob))
         if not keys:

@@ -111,8 +111,9 @@ def pack(frame: Frame) -> bytes:
 
 def unpack_job(packet: bytes) -> RunTask:
     """The frame in a packet of the job queue, which the node has made."""
-    frame = _frame(msgpack.unpackb(packet, strict_map_key=True))
-    assert isinstance(frame, RunTask), frame
+    number, row = msgpack.unpackb(packet, strict_map_key=True)
+    assert number == _NUMBERS[RunTask], number
+    frame: RunTask = _CODECS[number].decode(row)
     return frame
 
 

@@ -20,7 +20,7 @@ _IS_LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
-_INT = struct.Struct("i")
+_INT_BYTES = struct.calcsize("i")
 
 _OOM_SCORE = "500"
 """Of 1000: when memory runs out, the kernel should end a task and not the node."""
@@ -53,8 +53,9 @@ def unread_bytes(fileno: int) -> int:
     Raises:
         OSError: the descriptor is closed, or of something else.
     """
-    count: int = _INT.unpack(fcntl.ioctl(fileno, termios.FIONREAD, bytes(_INT.size)))[0]
-    return count
+    count = bytearray(_INT_BYTES)
+    fcntl.ioctl(fileno, termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
 
 
 def has_children() -> bool:

@@ -30,7 +30,7 @@ from meshflow.runtime.processes import unread_bytes
 _MAX_FRAME_BYTES = 1024 * 1024 * 1024
 """Twice what a task may hand on (`payload.MAX_PAYLOAD_BYTES`)."""
 
-_GATHER_S = 0.004
+_GATHER_S = 0.006
 """What is said by a process that has more to do may wait for so long, in seconds: it costs a node more to wake up than
 to hear of the end of a task."""
 
@@ -287,18 +287,18 @@ class TaskProcess:
     # --- listening ---
 
     def _read(self) -> None:
-        if self._must_gather():
+        if self._hear():
             self._loop.remove_reader(self._talk)
             self._gathering = self._loop.call_later(_GATHER_S, self._gathered)
 
     def _gathered(self) -> None:
         self._gathering = None
-        if self._must_gather():
+        if self._hear():
             self._gathering = self._loop.call_later(_GATHER_S, self._gathered)
         elif self._is_connected and not self._has_hung_up:
             self._loop.add_reader(self._talk, self._read)
 
-    def _must_gather(self) -> bool:
+    def _hear(self) -> bool:
         """Take what is there. Returns whether what follows may wait."""
         head = self.head
         self._read_once()

@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 
 import meshflow
+from meshflow import task, workflow
 from meshflow.async_client import AsyncClient, AsyncFuture
 from meshflow.client import Client
 from meshflow.core.records import State
@@ -151,6 +152,16 @@ def test_the_loop_is_not_held_up_by_many_calls(run: Run) -> None:
     run(act)
 
 
+@task
+def square(number: int) -> int:
+    return number * number
+
+
+@workflow
+def squaring(number: int) -> None:
+    square(number)
+
+
 def test_a_workflow_is_submitted_awaited_and_read(run: Run) -> None:
     async def act(client: AsyncClient) -> None:
         handle = await client.submit(EXAMPLES / "simple.py", keep_data=True)
@@ -166,7 +177,10 @@ def test_a_workflow_is_submitted_awaited_and_read(run: Run) -> None:
         assert [line.text async for line in handle.logs(follow=True, task="print_task")] == lines[-1:]
         assert (await handle.result("put_task"))["value"] == 5
         assert (await client.run(handle.id)).name == "simple"
-        assert [record.run for record in await client.runs(limit=1)] == [handle.id]
+        decorated = await client.submit(squaring, {"number": "3"}, keep_data=True)
+        assert await decorated.wait() is State.COMPLETED
+        assert await decorated.result("square") == 9
+        assert [record.run for record in await client.runs(limit=1)] == [decorated.id]
         assert (await handle.view()).task_count == 2
         assert await handle.stop() is False
 

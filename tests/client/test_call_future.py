@@ -77,10 +77,16 @@ def test_one_that_has_begun_is_not_cancelled() -> None:
 def test_with_the_futures_of_the_standard_library() -> None:
     some = [future() for _ in range(4)]
     some[0].set_result(0)
-    timer = threading.Timer(0.01, lambda: [each.set_result(index) for index, each in enumerate(some) if index])
+    timer = threading.Timer(0.01, _end, (some,))
     timer.start()
     assert {each.result() for each in as_completed(some, PATIENCE_S)} == {0, 1, 2, 3}
     assert not wait(some, PATIENCE_S).not_done
+
+
+def _end(some: list[CallFuture[int]]) -> None:
+    for index, each in enumerate(some):
+        if index:
+            each.set_result(index)
 
 
 def test_whoever_comes_in_the_very_moment_of_the_end_is_not_left_waiting() -> None:

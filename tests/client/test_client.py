@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from meshflow import task, workflow
 from meshflow.client import Client
 from meshflow.config import Config
 from meshflow.core.client_messages import Watch, Watched
@@ -105,6 +106,22 @@ def test_a_loaded_workflow_can_be_submitted(client: Client, script: Path) -> Non
     assert client.submit(workflow, {"count": 2}).record.queue == "own"
 
 
+def test_a_decorated_workflow_can_be_submitted(mesh: FakeMesh, client: Client) -> None:
+    @workflow
+    def counting(count: int) -> None:
+        for number in range(count):
+            task(abs_of)(number)
+
+    record = client.submit(counting, {"count": "2"}, queue="own", keep_data=True).record
+    assert (record.name, record.queue, record.arguments) == ("counting", "own", {"count": 2})
+    with pytest.raises(WorkflowArgumentError, match="'count'"):
+        client.submit(counting)
+
+
+def abs_of(number: int) -> int:
+    return abs(number)
+
+
 def test_large_payloads_go_ahead_of_the_run_one_by_one(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workflow = Workflow()
     workflow.load(str(script))
@@ -132,9 +149,11 @@ def test_listing_workflows_runs_no_script_that_mentions_no_dag(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "manage.py").write_text("raise SystemExit('must not run')")
+    (tmp_path / "other.py").write_text("@workflow\ndef of_another_library(): pass")
+    (tmp_path / "decorated_too.py").write_text("from meshflow import workflow\n@workflow\ndef nothing(): pass")
     (tmp_path / "broken.py").write_text("from meshflow.models import Dag\noops")
     found, problems = find_workflows(Config())
-    assert [workflow.name for workflow, path in found if path.parent == tmp_path] == ["counting"]
+    assert [workflow.name for workflow, path in found if path.parent == tmp_path] == ["counting", "decorated_too"]
     assert [str(problem).count("broken.py, line 2") for problem in problems] == [1]
 
 

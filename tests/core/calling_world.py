@@ -1,23 +1,24 @@
 """Clients that call, and whole nodes that make the calls, in virtual time, on a network that loses and reorders.
 
-A node's task processes are played here: they run what is started in order, `slots` at a time.
+A node's task processes are played here: they run what is started in order, `slots` at a time. That of a lease takes
+what the client feeds it, in order, and answers without the network, as a socket of the host does.
 """
 
 import heapq
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from meshflow.core.attempts import Attempt
 from meshflow.core.caller import Caller
 from meshflow.core.caller_settings import CallerSettings
-from meshflow.core.calling import Call, Function
+from meshflow.core.calling import Arguments, Call, Function
 from meshflow.core.client_messages import AskStatus, NodeStatus
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Ask, Effect, Emit, Kill, Recall, Send, SendTo, Start
 from meshflow.core.events import MemberDied
-from meshflow.core.member import Status
+from meshflow.core.leasing import Feed, HangUp
+from meshflow.core.member import Member, Status
 from meshflow.core.membership_settings import MembershipSettings
 from meshflow.core.messages import Finished, Job, Message
 from meshflow.core.node import Node, NodeSettings
@@ -26,39 +27,17 @@ from meshflow.core.worker_settings import WorkerSettings
 from meshflow.ids import NodeId
 from meshflow.store.memory import MemoryStore
 from tests.core.builders import dag, member
+from tests.core.calling_actors import Client, Host, Process
 from tests.core.owning import Blueprints
 
 DEADLY = b"deadly"
 """Calls with such arguments end their process."""
 ASK_S = 1.0
+DOOR = "door of "
 
 
 def code_of(function: Function) -> bytes:
     return f"code of {function.name}".encode()
-
-
-@dataclass(eq=False)
-class Host:
-    """A node and its task processes."""
-
-    node: Node
-    slots: int
-    waiting: list[Job] = field(default_factory=list)
-    running: dict[Attempt, Job] = field(default_factory=dict)
-    begun_at: dict[Attempt, float] = field(default_factory=dict)
-    wake_at: float = -1.0
-
-
-@dataclass(eq=False)
-class Client:
-    """A program that calls; `results` has what came of each call, by its arguments."""
-
-    id: NodeId
-    caller: Caller
-    results: dict[bytes, list[bytes | str]] = field(default_factory=dict)
-    calls: dict[bytes, Call] = field(default_factory=dict)
-    knows: list[NodeId] = field(default_factory=list)
-    wake_at: float = -1.0
 
 
 class World:
@@ -75,6 +54,8 @@ class World:
         self.doubles: list[str] = []
         """Calls that began while another living node ran them."""
         self.wrong_deaths: list[str] = []
+        self.walled: list[NodeId] = []
+        """Nodes whose processes find no door."""
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._arrived_at: dict[tuple[NodeId, NodeId], float] = {}
@@ -97,13 +78,27 @@ class World:
 
     def kill(self, name: str) -> None:
         """A node dies without a word."""
-        del self.hosts[NodeId(name)]
+        host = self.hosts.pop(NodeId(name))
+        for process in host.processes.values():
+            self._close_sockets(process)
 
-    def client(self, name: str) -> Client:
-        """A client that knows all nodes."""
-        client = Client(NodeId(name), Caller(NodeId(name), CallerSettings(max_losses=1000), DispatchSettings()))
+    def client(self, name: str, near: tuple[str, ...] = (), max_out: int | None = None) -> Client:
+        """A client that knows all nodes; those whose names begin with one of `near` are of its host."""
+        lines: dict[int, Process] = {}
+
+        def take_back(lease: int) -> list[int]:
+            process = lines.get(lease)
+            if process is None:
+                return []
+            taken = [feed.packet for feed in process.fed]
+            process.fed.clear()
+            return taken
+
+        settings = CallerSettings(max_losses=1000, max_out=max_out)
+        client = Client(NodeId(name), Caller(NodeId(name), settings, DispatchSettings(), DOOR + name, take_back))
+        client.near, client.lines = near, lines
         client.knows = list(self.hosts)
-        client.caller.set_members([host.node.membership.me for host in self.hosts.values()])
+        self._meet(client, [host.node.membership.me for host in self.hosts.values()])
         self.clients[client.id] = client
         self._ask(client)
         return client
@@ -123,13 +118,26 @@ class World:
 
     def look(self, client: Client) -> None:
         """It learns who is alive."""
-        client.caller.set_members([host.node.membership.me for host in self.hosts.values()])
+        self._meet(client, [host.node.membership.me for host in self.hosts.values()])
         self._settle(client)
+
+    def _meet(self, client: Client, members: list[Member]) -> None:
+        client.caller.leasing.set_near([each.id for each in members if each.id.startswith(client.near)])
+        client.caller.set_members(members)
 
     def leave(self, client: Client) -> None:
         """It says goodbye and is gone."""
         self._send_all(client.id, client.caller.close())
+        self.crash(client)
+
+    def crash(self, client: Client) -> None:
+        """It is gone without a word; the sockets to its processes close."""
         del self.clients[client.id]
+        for process in client.lines.values():
+            process.is_hung_up = True
+            process.fed.clear()
+        client.lines.clear()
+        self._serve_all()
 
     def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Let time pass; whether `until` came true."""
@@ -155,18 +163,31 @@ class World:
     def _settle(self, client: Client) -> None:
         """What the thread of a client does in a turn."""
         caller = client.caller
+        self._listen(client)
         while caller.ended:
             ended, caller.ended = caller.ended, []
             for each in ended:
                 outcomes: list[bytes | str] = [each.reason] * len(each.calls)
-                if not each.reason:
+                if each.results:
+                    outcomes = [result for result in each.results if isinstance(result, bytes)]
+                elif not each.reason:
                     outcomes = [*each.value.split(b"|")]
                 for call, outcome in zip(each.calls, outcomes, strict=False):
                     if isinstance(call.mark, bytes):
                         client.results.setdefault(call.mark, []).append(outcome)
                 if len(outcomes) < len(each.calls):
                     caller.cut_short(each.calls, len(outcomes))
-        self._send_all(client.id, caller.flush(self.now))
+        for effect in caller.flush(self.now):
+            match effect:
+                case Feed(lease=lease):
+                    assert not client.lines[lease].is_hung_up
+                    client.lines[lease].fed.append(effect)
+                case HangUp(lease=lease):
+                    if lease in client.lines:
+                        client.lines[lease].is_hung_up = True
+                case _:
+                    self._send_all(client.id, [effect])
+        self._serve_all()
         self._wake(client, caller.deadline(), lambda: self._settle(client))
 
     def _wake(self, actor: Host | Client, due: float, act: Callable[[], None]) -> None:
@@ -218,8 +239,9 @@ class World:
                 ]
                 client.knows = [each for each in client.knows if each in {one.id: 0 for one in alive}]
                 client.knows += [each.id for each in alive if each.id not in client.knows]
-                client.caller.set_members(alive)
+                self._meet(client, alive)
             else:
+                self._listen(client)
                 self._send_all(client.id, client.caller.handle(sender, message, self.now))
             self._settle(client)
 
@@ -252,9 +274,12 @@ class World:
     def _work(self, host: Host) -> None:
         while host.waiting and len(host.running) < host.slots:
             job = host.waiting.pop(0)
-            self._note_begun(host, job)
             host.running[job.attempt] = job
             host.begun_at[job.attempt] = self.now
+            if job.door:
+                self._at(self.now + self.rng.uniform(0.0, 0.01), lambda job=job: self._call_at_door(host, job))  # type: ignore[misc]
+                continue
+            self._note_begun(host, job.attempt, job.calls)
             seconds = sum(self.rng.choice((1e-4, 1e-4, 1e-3, 0.05)) for _ in job.calls)
             state = State.FAILED if any(data.startswith(DEADLY) for data in job.calls) else State.COMPLETED
             self._at(
@@ -262,22 +287,101 @@ class World:
                 lambda job=job, state=state: self._end(host, job.attempt, state, ""),  # type: ignore[misc]
             )
 
-    def _note_begun(self, host: Host, job: Job) -> None:
+    def _note_begun(self, host: Host, attempt: Attempt, calls: Sequence[bytes]) -> None:
         self.begun_count += 1
         if self.wrong_deaths:
             return
         for other in self.hosts.values():
-            for running in other.running.values() if other is not host else ():
-                both = [data for data in running.calls if data in job.calls]
-                if both and running.attempt.run == job.attempt.run:
+            for running in other.running.values():
+                process = other.processes.get(running.attempt)
+                theirs = process.running and [call.data for call in process.running.calls] if process else running.calls
+                both = [data for data in theirs or () if data in calls]
+                if both and running.attempt.run == attempt.run and running.attempt != attempt:
                     self.doubles.append(f"{both} at {self.now}: on {host.node.id} and {other.node.id}")
+
+    # --- leases ---
+
+    def _call_at_door(self, host: Host, job: Job) -> None:
+        """The process of a lease introduces itself."""
+        if job.attempt not in host.running or host not in self.hosts.values():
+            return
+        client = self.clients.get(NodeId(job.door.removeprefix(DOOR)))
+        lease = job.attempt.task
+        if client is None or host.node.id in self.walled or not client.caller.lease_opened(lease, self.now):
+            self._end(host, job.attempt, State.FAILED, "NotThere: nobody is there")
+            return
+        process = host.processes[job.attempt] = client.lines[lease] = Process(job.attempt)
+        self._settle(client)
+        self._serve(host, process)
+
+    def _serve_all(self) -> None:
+        for host in list(self.hosts.values()):
+            for process in list(host.processes.values()):
+                self._serve(host, process)
+
+    def _serve(self, host: Host, process: Process) -> None:
+        """The process takes what comes next, if it is free."""
+        if process.running is not None or process.is_gone:
+            return
+        if not process.fed:
+            if process.is_hung_up:
+                self._close_sockets(process)
+                self._at(
+                    self.now + self.rng.uniform(0.0, 1e-3),
+                    lambda: self._end(host, process.attempt, State.COMPLETED, ""),
+                )
+            return
+        process.running = feed = process.fed.pop(0)
+        calls = [_bytes(call.data) for call in feed.calls]
+        self._note_begun(host, process.attempt, calls)
+        seconds = sum(self.rng.choice((1e-4, 1e-4, 1e-3, 0.05)) for _ in calls)
+        self._at(self.now + seconds, lambda: self._made(host, process, feed, calls, seconds))
+
+    def _made(self, host: Host, process: Process, feed: Feed, calls: list[bytes], seconds: float) -> None:
+        if process.is_gone or process.running is not feed:
+            return
+        if any(data.startswith(DEADLY) for data in calls):
+            self._end(host, process.attempt, State.FAILED, "killed by itself")
+            return
+        made = calls[: self.rng.randint(1, len(calls))] if self.rng.random() < 0.2 else calls
+        process.running = None
+        process.answers.append((feed.packet, seconds, [b"done " + data for data in made]))
+        self._serve(host, process)
+        self._at(self.now + self.rng.uniform(0.0, 1e-3), self._listen_all)
+
+    def _listen_all(self) -> None:
+        for client in list(self.clients.values()):
+            self._settle(client)
+
+    def _listen(self, client: Client) -> None:
+        """What its processes have said."""
+        for lease, process in list(client.lines.items()):
+            answers, process.answers = process.answers, []
+            for packet, seconds, results in answers:
+                client.caller.lease_answered(lease, packet, seconds, results, self.now)
+            if process.is_gone:
+                client.caller.leasing.broke(lease)
+                del client.lines[lease]
+
+    def _close_sockets(self, process: Process) -> None:
+        process.is_gone = True
+        process.running = None
+        self._at(self.now + self.rng.uniform(0.0, 0.01), self._listen_all)
 
     def _end(self, host: Host, attempt: Attempt, state: State, reason: str) -> None:
         job = host.running.pop(attempt, None)
+        process = host.processes.pop(attempt, None)
+        if process is not None and not process.is_gone:
+            self._close_sockets(process)
         for waiting in [each for each in host.waiting if each.attempt == attempt]:
             host.waiting.remove(waiting)
             job = waiting
         if job is None or host not in self.hosts.values():
+            return
+        if job.door:
+            begun_at = host.begun_at.pop(attempt, self.now)
+            host.node.task_finished(Finished(attempt, state, Value(), None, reason, begun_at, self.now), self.now)
+            self._flush(host)
             return
         # Large results cut a batch short.
         made = job.calls[: self.rng.randint(1, len(job.calls))] if self.rng.random() < 0.2 else job.calls
@@ -287,3 +391,8 @@ class World:
             Finished(attempt, state, Value(value), None, reason or state.value, begun_at, self.now), self.now
         )
         self._flush(host)
+
+
+def _bytes(data: Arguments) -> bytes:
+    assert isinstance(data, bytes)
+    return data

@@ -6,10 +6,11 @@ import pytest
 
 from meshflow.core.callers import SILENT_S
 from meshflow.core.calling import Function
-from meshflow.ids import calls_of
-from tests.core.calling_world import DEADLY, Client, World
+from meshflow.ids import NodeId, calls_of
+from tests.core.calling_actors import Client
+from tests.core.calling_world import DEADLY, World
 
-SEEDS = range(300 if os.environ.get("MESHFLOW_LONG") else 10)
+SEEDS = range(300 if os.environ.get("MESHFLOW_LONG") else 6)
 SHORT, OTHER, URGENT = Function("1", "short"), Function("2", "other"), Function("3", "urgent", priority=1)
 TIMED = Function("4", "timed", timeout_s=10.0)
 ONCE = Function("5", "once", at_most_once=True)
@@ -58,6 +59,13 @@ def check_ended(client: Client, cancelled: list[bytes]) -> None:
     assert not wrong, wrong
 
 
+def check_nothing_is_left(client: Client) -> None:
+    caller, waiting = client.caller, client.caller._waiting
+    assert (caller._batches, len(caller._handouts), len(caller._leases)) == ({}, 0, 0)
+    assert waiting._places == {}
+    assert [line for line in waiting._lines.values() if line.out_count or line.places or line.waiting] == []
+
+
 def kept_of_clients(world: World) -> dict[str, object]:
     """What nodes have of clients, by node; those that have nothing are left out."""
     kept: dict[str, object] = {}
@@ -70,14 +78,23 @@ def kept_of_clients(world: World) -> dict[str, object]:
     return kept
 
 
+NEAR = {"far": (), "near": ("",), "some near": ("safe 1", "node a")}
+"""How the names of the nodes begin that are of the host of the clients."""
+
+
+@pytest.mark.parametrize("near", NEAR.values(), ids=NEAR)
 @pytest.mark.parametrize("loss", [0.0, 0.03], ids=["reliable", "lossy"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_every_call_ends_once_with_its_own_result_whatever_happens(seed: int, loss: float) -> None:
+def test_every_call_ends_once_with_its_own_result_whatever_happens(
+    seed: int, loss: float, near: tuple[str, ...]
+) -> None:
     world = World(seed, loss)
     for name in ("safe 1", "safe 2", "node a", "node b"):
         world.join(name)
     world.run(2.0)
-    clients = [world.client("client 1"), world.client("client 2")]
+    clients = [world.client("client 1", near), world.client("client 2", near, max_out=seed % 2 * 4 or None)]
+    if seed % 5 == 0:
+        world.walled.append(NodeId("safe 1"))
     cancelled: list[bytes] = []
     for number in range(30):
         client = world.rng.choice(clients)
@@ -95,7 +112,7 @@ def test_every_call_ends_once_with_its_own_result_whatever_happens(seed: int, lo
     assert world.run(200.0, is_done), "calls do not end"
     for client in clients:
         check_ended(client, cancelled)
-        assert (client.caller._batches, len(client.caller._handouts)) == ({}, 0)
+        check_nothing_is_left(client)
     assert not world.doubles, world.doubles[:3]
 
     world.loss = 0.0
@@ -112,14 +129,17 @@ def test_every_call_ends_once_with_its_own_result_whatever_happens(seed: int, lo
     assert all(node.is_drained for node in draining)
 
 
+@pytest.mark.parametrize("near", NEAR.values(), ids=NEAR)
 @pytest.mark.parametrize("has_goodbye", [True, False], ids=["goodbye", "kill -9"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_nodes_forget_a_client_that_is_gone_and_end_its_calls(seed: int, has_goodbye: bool) -> None:
+def test_nodes_forget_a_client_that_is_gone_and_end_its_calls(
+    seed: int, has_goodbye: bool, near: tuple[str, ...]
+) -> None:
     world = World(seed, 0.0)
     for name in ("safe 1", "safe 2"):
         world.join(name)
     world.run(2.0)
-    client, stays = world.client("client 1"), world.client("client 2")
+    client, stays = world.client("client 1", near), world.client("client 2", near)
     for number in range(10):
         submit_some(world, client, number)
         submit_some(world, stays, number)
@@ -127,11 +147,12 @@ def test_nodes_forget_a_client_that_is_gone_and_end_its_calls(seed: int, has_goo
     if has_goodbye:
         world.leave(client)
         world.run(0.1)
+        assert len(client.caller._leases) == 0
         of_client = [host.node._callers for host in world.hosts.values() if client.id in host.node._callers]
         assert of_client == []
         assert not any(attempt.run == calls_of(client.id) for host in world.hosts.values() for attempt in host.running)
     else:
-        del world.clients[client.id]
+        world.crash(client)
     assert world.run(60.0, lambda: stays.caller.is_idle)
     check_ended(stays, [])
     world.leave(stays)

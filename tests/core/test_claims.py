@@ -172,7 +172,7 @@ def test_a_log_is_read_to_its_end_and_the_claim_is_appended_behind_with_the_next
     claimed = Batch(WF, 2, f"{ME}/claim/2", (Claimed(ME, 5),), WALL)
     assert made.loaded(WF, [()], WALL) == [Ask(4, (Append(claimed),))]
     load = made.take(WF)
-    assert load == Load(WF, RECORD, b"blob", [first, second], SPEC)
+    assert load == Load(WF, RECORD, None, [first, second], SPEC)
     assert [type(entry) for entry in load.entries] == [Claimed, Noted, Claimed]
     assert (load.next_seq, load.epoch) == (2, 4)
 

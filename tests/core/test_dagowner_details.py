@@ -263,3 +263,39 @@ def test_reports_that_come_while_a_batch_is_on_its_way_share_one_acknowledgement
     _, released = driven.log.answered([True])
     assert released == [Send(ANN, ReportsAck(RUN, 2))]
     assert [each for each in driven.write().released if isinstance(each, Send)] == [Send(ANN, ReportsAck(RUN, 4))]
+
+
+# --- gathering ---
+
+
+def many_under_way() -> DrivenDag:
+    """Of seventy tasks side by side all have been handed out, and the log has that."""
+    driven = DrivenDag(dag(" ".join(f"t{number}" for number in range(70))), gather_s=0.005, progress_s=1000.0)
+    driven.begin()
+    driven.hand_out(*range(70))
+    assert len(driven.write(1.0).entries) == 70
+    return driven
+
+
+def test_with_many_tasks_under_way_the_log_waits_for_more_and_says_until_when() -> None:
+    driven = many_under_way()
+    driven.report(finished(attempt(0)))
+    assert driven.write(1.004).entries == []
+    assert driven.owner.deadline() == 1.005
+    driven.report(finished(attempt(1)), first=2)
+    written = driven.write(1.005)
+    assert written.entries == [recorded(0), recorded(1)]
+    assert written.released == [Send(ANN, ReportsAck(RUN, 3))]
+
+
+def test_the_log_does_not_wait_for_more_when_few_tasks_are_left() -> None:
+    driven = many_under_way()
+    driven.report(*(finished(attempt(number)) for number in range(10)))
+    assert driven.write(1.001).entries == [recorded(number) for number in range(10)]
+
+
+def test_the_log_does_not_wait_for_more_when_something_waits_for_it() -> None:
+    driven = many_under_way()
+    answer = Send(ANN, ReportsAck(RUN, 1))
+    driven.log.add(then=[answer])
+    assert driven.write(1.001).released == [answer]

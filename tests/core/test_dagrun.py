@@ -352,3 +352,12 @@ def test_what_is_no_entry_is_refused() -> None:
 def test_counts_tasks_and_ends() -> None:
     run = fold(dag("a b c", "a>b"), ended(0, limit=()))
     assert (run.done_count, run.total_count, run.is_done) == (2, 3, False)
+
+
+def test_a_large_dag_keeps_of_its_ends_what_other_tasks_still_need() -> None:
+    run = DagRun(dag("a b c", "a>b"), keeps_ends=False)
+    run.apply(ended(0, value=Value(b"a")))
+    run.apply(ended(2))
+    assert (list(run.ends), run.inputs(1)) == ([0], (Input("a", None, Value(b"a")),))
+    run.apply(ended(1))
+    assert (run.ends, run.is_done) == ({}, True)

@@ -101,8 +101,8 @@ def test_what_has_not_begun_is_taken_back_and_the_rest_is_what_it_had_begun() ->
     running, behind = feed(made, 1), feed(made, 1, count=3)
     process.unbegun[1] = [behind.packet]
     assert made.take_back(1) == [behind.calls]
-    assert made.has(1, running.calls[0])
-    assert not made.has(1, behind.calls[0])
+    assert made.has_only(1, running.calls[0])
+    assert not made.has_only(1, behind.calls[0])
     assert made.ended(1) == [running.calls]
     assert 1 not in made
     assert len(made) == 0
@@ -162,3 +162,11 @@ def test_a_lease_that_is_closed_is_fed_no_more_and_gives_back_what_it_has() -> N
     assert made.hungriest(TASK, 0.0) is None
     assert made.stuck(0.0, has_waiting=True) == [1]
     assert made.deadline() == math.inf, "what it has not given back, it has begun"
+
+
+def test_a_call_has_its_process_to_itself_if_all_that_was_begun_with_it_is_cancelled() -> None:
+    made, _ = leases(1)
+    first, second = feed(made, 1, count=2).calls
+    assert not made.has_only(1, first)
+    second.is_cancelled = True
+    assert made.has_only(1, first)

@@ -92,6 +92,18 @@ def test_jobs_that_wait_behind_long_tasks_go_back_and_no_more_are_taken() -> Non
     assert working.offer(now=1.06) == []
 
 
+def test_jobs_stay_while_tasks_end_however_long_they_wait() -> None:
+    """A node that is slow for others' sake would give back what it is about to run, and get it again."""
+    working = Working(slots=1, horizon_s=1.0, stale_s=0.05)
+    working.run(0)
+    working.worker.finished(finished(attempt(0)), 0.01)
+    working.get(*(attempt(number) for number in range(1, 5)), now=0.02)
+    for number, now in ((1, 0.06), (2, 0.10)):
+        working.worker.finished(finished(attempt(number)), now)
+        assert "Returned" not in str(working.worker.flush(now))
+    assert "Returned" in str(working.worker.flush(0.2))
+
+
 def test_a_node_that_is_well_supplied_with_short_tasks_gathers_what_it_has_to_tell() -> None:
     working = Working(slots=1, horizon_s=0.01, gather_s=0.004)
     working.run(0)

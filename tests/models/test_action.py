@@ -7,7 +7,7 @@ import pytest
 from meshflow.errors import UsageError
 from meshflow.models.action import Action
 from meshflow.models.task import BaseTask
-from meshflow.models.task_data import MultiTaskData
+from meshflow.models.task_data import MultiTaskData, value_of
 
 
 def test_no_limit_is_not_the_same_as_an_empty_one() -> None:
@@ -52,3 +52,11 @@ def test_a_copy_shares_the_data_but_not_the_limit() -> None:
     assert copy.limit == ["x"]
     assert copy.limit is not action.limit
     assert Action(MultiTaskData()).copy().limit is None
+
+
+def test_a_value_with_a_choice_is_that_of_a_decorated_task() -> None:
+    action = Action.of({"a": 1}, limit=["x"])
+    assert (value_of(action.data), action.limit_names) == ({"a": 1}, ("x",))
+    assert Action.of(None).limit is None
+    with pytest.raises(UsageError, match="must be a list of task names"):
+        Action.of(1, limit="fit")

@@ -27,6 +27,7 @@ from meshflow.models.task import BaseTask
         ("timeout", False),
         ("priority", 1.5),
         ("priority", None),
+        ("priority", [1]),
     ],
 )
 def test_an_option_out_of_range_is_refused_by_name(option: str, value: Any) -> None:

@@ -101,3 +101,30 @@ def test_beyond_a_number_of_files_values_are_copied(monkeypatch: pytest.MonkeyPa
 def test_what_cannot_be_pickled_is_said() -> None:
     with pytest.raises(PickleFailed, match="generator"):
         dump(each for each in range(3))
+
+
+def test_what_is_mapped_takes_a_bounded_number_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    gc.collect()
+    monkeypatch.setattr(parcels, "_MAX_OPEN", 3)
+    before = len(os.listdir("/proc/self/fd"))
+    held: list[Any] = []
+    for number in range(10):
+        data = dump(numpy.full(LARGE, number))
+        held.append(load(data, is_own=True))
+        del data
+    assert len(os.listdir("/proc/self/fd")) == before + 3
+    assert [int(each[-1]) for each in held] == list(range(10))
+    held[9] += 1
+    held.clear()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(parcels._mappings) == 0
+
+
+def test_where_nothing_can_be_mapped_values_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    data = dump(numpy.arange(LARGE))
+    monkeypatch.setattr("meshflow.models.parcels.mmap.mmap", refuse)
+    assert (load(data) == numpy.arange(LARGE)).all()

@@ -174,6 +174,16 @@ def test_a_function_mentions_a_dag_without_its_tasks(pack: Pack, script: ModuleT
     assert (dag.name, dag.autostart, dag.queue) == ("sub", False, "q")
 
 
+def test_tasks_behind_a_large_one_share_code_with_those_before_it(script: ModuleType) -> None:
+    tasks = [script.FunctionTask(name, script.double) for name in "abc"]
+    tasks[1].more = {"table": list(range(100_000))}
+    digests, bundles = payload.pack_tasks(tasks)
+    assert len(set(digests)) == 2
+    made = [payload.load_task(bundles[digest], task.name) for digest, task in zip(digests, tasks, strict=True)]
+    assert [len(each.more.get("table", ())) for each in made] == [0, 100_000, 0]
+    assert [each.function(2) for each in made] == [(1, 4)] * 3
+
+
 def test_an_empty_list_of_tasks_has_no_bundles() -> None:
     assert payload.pack_tasks([]) == ([], {})
 

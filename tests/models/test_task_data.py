@@ -1,12 +1,13 @@
 """Datasets: merging, aliases, and how a task's input is composed."""
 
 import pickle
+from collections import Counter
 from copy import deepcopy
 
 import pytest
 
 from meshflow.errors import DataInvalidAlias, DataInvalidIndex, DataMergeConflict
-from meshflow.models.task_data import MultiTaskData, TaskData, compose
+from meshflow.models.task_data import RETURNED, MultiTaskData, TaskData, compose, value_of
 
 
 def data_of(*datasets: TaskData) -> MultiTaskData:
@@ -257,3 +258,24 @@ def test_without_inputs_there_is_one_empty_dataset_named_after_the_task() -> Non
     data = compose([], task_name="t")
     assert [dataset.data for dataset in data] == [{}]
     assert data("t") is data.default_dataset
+
+
+# --- what decorated tasks returned ---
+
+
+def test_the_value_of_a_decorated_task_survives_merging_as_it_is() -> None:
+    value = Counter("ab")
+    data = MultiTaskData(dataset=TaskData({RETURNED: (value,)}))
+    data.flatten()
+    assert value_of(data) is value
+
+
+def test_data_of_other_tasks_is_its_own_value() -> None:
+    data = data_of(TaskData({"x": 1}))
+    assert value_of(data) is data
+
+
+def test_whether_there_is_an_alias_can_be_asked() -> None:
+    data = data_of(TaskData())
+    assert data.has_alias("a")
+    assert not data.has_alias("b")

@@ -13,6 +13,7 @@ from meshflow.call_future import CallFuture
 from meshflow.caller_thread import CallerThread, CallFailed
 from meshflow.core.caller import Ended
 from meshflow.core.calling import Call, Function
+from meshflow.core.leasing import Feed
 from meshflow.core.requests import WriteOutput
 from meshflow.ids import NodeId, RunId
 from meshflow.models.calls import Callee, dump_arguments, dump_function
@@ -158,7 +159,7 @@ def test_a_future_that_was_settled_by_another_is_left_alone(start: Callable[...,
     settled = Settled(start())
     made, future = call(-3)
     future.set_result(7)
-    settled.deliver(Ended((made,), results=tuple(Callee(dump_function(abs)[1]).run([made.data]))))
+    settled.deliver(Ended((made,), results=tuple(Callee(dump_function(abs)[1]).run([dump_arguments((-3,))]))))
     assert future.result() == 7
 
 
@@ -181,3 +182,21 @@ def test_a_program_without_streams_loses_what_is_printed_and_no_more(
     settled.thread._caller.printed.append(WriteOutput(RunId("r"), "t", 1, "stdout", 0, b"x"))
     settled.thread._deliver()
     assert settled.thread._caller.printed == []
+
+
+def test_what_a_lease_cannot_be_fed_does_not_end_the_thread(
+    start: Callable[..., CallerThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the program has no descriptors left."""
+    thread = Settled(start()).thread
+    made, _ = call()
+    told: list[int] = []
+
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(thread._door, "feed", refuse)
+    monkeypatch.setattr(thread._door, "hang_up", told.append)
+    monkeypatch.setattr(thread._caller.leasing, "broke", told.append)
+    thread._perform([Feed(5, 1, (made,), b"")])
+    assert told == [5, 5]

@@ -2,18 +2,21 @@
 
 import os
 import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import TypeVar
 
+import msgpack
 import pytest
 
 from meshflow.ids import new_node_id
 from meshflow.lease_door import Answer, LeaseDoor
 from meshflow.models.calls import dump_arguments, dump_function, load_results
 from meshflow.models.parcels import Parcel
+from meshflow.runtime import job_queue
 from meshflow.runtime import lease as module
 from meshflow.runtime.lease import NotThere, serve
 
@@ -230,3 +233,51 @@ def wait_at_gate(number: int) -> None:
     begun, may_end = _gates[number]
     begun.set()
     assert may_end.wait(PATIENCE_S)
+
+
+# --- processes that say what makes no sense, and descriptors that run out ---
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"\x00" * 9, b"\x05" + b"\x00" * 8 + b"\xc1", b"\x05" + b"\x00" * 7 + b"\x01"], ids=repr
+)
+def test_who_answers_what_makes_no_sense_is_let_go_of(client: Client, said: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as talk:
+        talk.connect(client.door.name)
+        job_queue.send(talk, LEASE, b"")
+        assert client.welcomed() == [LEASE]
+        client.door.admit(LEASE)
+        if said:
+            talk.send(said)
+        else:
+            job_queue.send(talk, 1, msgpack.packb(("no seconds", [])))
+        answers, gone = client.door.answers()
+        assert (answers, gone) == ([], [LEASE])
+        client.door.close_line(LEASE)
+
+
+def test_who_introduces_itself_with_what_makes_no_sense_is_not_let_in(client: Client) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as talk:
+        talk.connect(client.door.name)
+        talk.send(b"x")
+        talk.settimeout(PATIENCE_S)
+        client.until(lambda: client.door.welcome() == [] and _is_closed(talk))
+
+
+def test_without_descriptors_nobody_is_let_in(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("meshflow.lease_door._Line.__init__", lambda *_: refuse())
+    client.call()
+    client.until(lambda: client.door.welcome() == [] and client.problems)
+    assert isinstance(client.problems[0], NotThere)
+
+
+def _is_closed(peer: socket.socket) -> bool:
+    try:
+        return peer.recv(1, socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True

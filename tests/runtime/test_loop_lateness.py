@@ -98,6 +98,8 @@ class Stub:
 class Wire:
     """A transport, and storage, that are never due."""
 
+    max_message_bytes = 1024 * 1024
+
     def __init__(self, node: Stub) -> None:
         self._node = node
         os.set_blocking(node.inbox, False)

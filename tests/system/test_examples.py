@@ -217,6 +217,19 @@ def test_retries(mesh: RealMesh) -> None:
     assert words(handle, "read_task") == ["failed", "failed", "succeeded"]
 
 
+def test_decorated(mesh: RealMesh) -> None:
+    """The mean decides which way is taken; the other one is None to the last task."""
+    for threshold, said in ((100, "100 was archived"), (99, "100 is too much")):
+        handle = run(mesh, "decorated", threshold=threshold)
+        assert printed(handle) == [f"{said} (task report of survey:1)"]
+    assert [words(handle, name) for name in ("read_3", "alarm", "archive")] == [
+        ["succeeded"],
+        ["succeeded"],
+        ["skipped"],
+    ]
+    assert (handle.result("read_3"), handle.result("mean")) == ([120, 150, 180], 100.0)
+
+
 def test_queues(mesh: RealMesh) -> None:
     """Work goes to the nodes that serve its queues, and waits until they are there, which status tells."""
     handle = mesh.submit("queues", queue="main", keep_data=True)

@@ -10,6 +10,7 @@ import pytest
 
 from meshflow import codec, wire
 from meshflow.core.client_messages import StoreAnswers, Watch
+from meshflow.core.graph import DagSpec, TaskSpec
 from meshflow.core.member import Member, Status
 from meshflow.core.messages import Demand, Holding, Message, Probe, SignalAnswer
 from meshflow.core.records import Claimed, Entry, Noted, RunEnded, RunRecord, State, Value
@@ -281,3 +282,10 @@ def test_answers_of_a_store_come_back_as_they_were(answer: object) -> None:
 def test_a_request_is_no_answer() -> None:
     with pytest.raises(UsageError, match="expected a native value"):
         wire.encode_message(StoreAnswers(1, (GetBlob(RunId("r"), "k"),)))
+
+
+def test_what_thousands_of_values_say_alike_is_kept_once() -> None:
+    tasks = tuple(TaskSpec(f"t{number}", "gpu queue", "digest of code") for number in range(2))
+    spec = wire.decode(DagSpec, wire.encode(DagSpec("d", True, "dag", tasks, ())))
+    assert spec.tasks[0].queue is spec.tasks[1].queue
+    assert spec.tasks[0].payload is spec.tasks[1].payload

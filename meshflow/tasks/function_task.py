@@ -1,0 +1,215 @@
+"""`@task`: functions whose calls in a workflow function make tasks, and values that go from one to the next.
+
+    @task(retries=2)
+    def count(words: list[str]) -> int:
+        return len(words)
+
+A parent's value is found by the parent's name in the data that the task is given; see `models/wiring.py` for how the
+calls become a dag.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import update_wrapper
+from types import FunctionType
+from typing import Any, Generic, TypeVar, Unpack, overload
+
+from meshflow.errors import PickleFailed, TaskReturnActionInvalid, UsageError
+from meshflow.models.action import Action
+from meshflow.models.datastore import DataStoreDocument
+from meshflow.models.payload import dumps
+from meshflow.models.signal import TaskSignal
+from meshflow.models.task import BaseTask
+from meshflow.models.task_context import TaskContext
+from meshflow.models.task_data import RETURNED, MultiTaskData
+from meshflow.models.wiring import Handle, ValueOf, current, replaced
+from meshflow.tasks.options import TaskOptions
+
+T = TypeVar("T")
+
+_GIVEN = ("store", "signal", "context")
+"""Keyword-only parameters of these names are filled in where the task runs."""
+
+
+class FunctionTask(BaseTask):
+    """Calls a function with arguments among which the values of other tasks may be, and hands on what it returns."""
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., object],
+        arguments: Sequence[object],
+        keywords: Mapping[str, object],
+        parents: Sequence[str],
+        **options: Unpack[TaskOptions],
+    ) -> None:
+        """In `arguments` and `keywords` a `ValueOf` stands for what that one of the `parents` returns. The options are
+        those of `BaseTask`."""
+        super().__init__(name, **options)
+        self._function = function
+        self._arguments = tuple(arguments)
+        self._keywords = dict(keywords)
+        self._parents = tuple(parents)
+
+    def run(
+        self,
+        data: MultiTaskData,
+        store: DataStoreDocument,
+        signal: TaskSignal,
+        context: TaskContext,
+        **kwargs: object,
+    ) -> Action:
+        """Call the function. A parent that has no value, as it was skipped or stopped, is None to it.
+
+        Raises:
+            TaskReturnActionInvalid: it returned an Action that was not made by `Action.of`.
+        """
+        values = _taken(data, self._parents)
+        present = {"store": store, "signal": signal, "context": context}
+        given = {name: present[name] for name in _given_names(self._function)}
+
+        def fill(leaf: Any) -> Any:
+            return values.get(leaf.task) if isinstance(leaf, ValueOf) else leaf
+
+        value = self._function(*replaced(self._arguments, fill), **replaced(self._keywords, fill), **given)
+        if not isinstance(value, Action):
+            return Action.of(value)
+        if RETURNED not in value.data:
+            raise TaskReturnActionInvalid(
+                f"task {self.name!r} returned an Action without a value for its successors; "
+                "return Action.of(value, limit=[...])"
+            )
+        return value
+
+
+class TaskFunction(Generic[T]):
+    """What `@task` makes of a function: calling it in a workflow function makes a task."""
+
+    def __init__(self, function: Callable[..., T], name: str | None = None, **options: Unpack[TaskOptions]) -> None:
+        """`name` is that of the tasks; None: that of the function. The options are those of `BaseTask`.
+
+        Raises:
+            UsageError: it is not a plain function, or an option is out of its range.
+        """
+        is_plain = isinstance(function, FunctionType) and not (
+            inspect.iscoroutinefunction(function)
+            or inspect.isgeneratorfunction(function)
+            or inspect.isasyncgenfunction(function)
+        )
+        if not is_plain:
+            raise UsageError(
+                f"@task is for functions made by `def`, without `async` or `yield`, not for {function!r:.80}"
+            )
+        update_wrapper(self, function)  # First, as it brings along whatever attributes the function has.
+        self.name = function.__name__ if name is None else name
+        self.function = function
+        self._options = options
+        BaseTask(self.name, **options)  # What is wrong with the options is said here, and not at each call.
+
+    def options(self, *, name: str | None = None, **changes: Unpack[TaskOptions]) -> "TaskFunction[T]":
+        """The same function with other options: `fit.options(queue="gpu")(data)`."""
+        options = self._options.copy()
+        options.update(changes)
+        return TaskFunction(self.function, self.name if name is None else name, **options)
+
+    def __call__(self, /, *arguments: Any, **keywords: Any) -> Handle[T]:
+        """Make a task of this call, in the dag of the workflow function that runs.
+
+        Raises:
+            UsageError: no workflow function runs, the arguments do not fit the function, or a handle among them is of
+                another dag.
+            PickleFailed: an argument cannot be pickled.
+        """
+        wiring = current()
+        if wiring is None:
+            raise UsageError(
+                f"task {self.name!r} is called outside of a workflow; call it in a function that is decorated with "
+                f"@workflow, or call the function itself, which is {self.name}.function"
+            )
+        name = wiring.free_name(self.name)
+        bound = self._bound(arguments, keywords)
+        parents: dict[str, None] = {}
+
+        def wire(leaf: Any) -> Any:
+            if not isinstance(leaf, Handle):
+                return leaf
+            value = wiring.value_of(leaf, name)
+            parents[value.task] = None
+            return value
+
+        for parameter, value in bound.arguments.items():
+            bound.arguments[parameter] = _wired(value, wire, parameter, name)
+        task = FunctionTask(name, self.function, bound.args, bound.kwargs, tuple(parents), **self._options)
+        return wiring.add(task, parents)
+
+    def _bound(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> inspect.BoundArguments:
+        given = _given_names(self.function)
+        whole = inspect.signature(self.function)
+        signature = whole.replace(parameters=[each for each in whole.parameters.values() if each.name not in given])
+        for name in given:
+            if name in keywords:
+                raise UsageError(f"task {self.name!r} is given {name!r} where it runs; leave it out of the call")
+        try:
+            return signature.bind(*arguments, **keywords)
+        except TypeError as exc:
+            raise UsageError(
+                f"task {self.name!r} cannot be called like this: {exc}; it is {self.name}{signature}"
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+
+@overload
+def task(function: Callable[..., T], /) -> TaskFunction[T]: ...
+
+
+@overload
+def task(
+    *, name: str | None = None, **options: Unpack[TaskOptions]
+) -> Callable[[Callable[..., T]], TaskFunction[T]]: ...
+
+
+def task(function: Any = None, /, *, name: str | None = None, **options: Unpack[TaskOptions]) -> Any:
+    """Make a task of each call of a function within a workflow function: `@task`, or `@task(retries=2, queue="gpu")`.
+
+    The options are those of `BaseTask`; `name` is that of the tasks, by default that of the function.
+
+    Raises:
+        UsageError: it is not a plain function, or an option is out of its range.
+    """
+    if function is not None:
+        return TaskFunction(function, name, **options)
+    return lambda decorated: TaskFunction(decorated, name, **options)
+
+
+def _given_names(function: Callable[..., object]) -> list[str]:
+    """The parameters of the function that are filled in where the task runs."""
+    parameters = inspect.signature(function).parameters
+    return [name for name in _GIVEN if name in parameters and parameters[name].kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def _taken(data: MultiTaskData, parents: Sequence[str]) -> dict[str, Any]:
+    """What the parents returned, by name. It is taken out of the data, so that a task which is stopped does not hand on
+    the value of a parent as its own."""
+    values = {}
+    for parent in parents:
+        if data.has_alias(parent) and RETURNED in data(parent):
+            (values[parent],) = data(parent)[RETURNED]
+            del data(parent)[RETURNED]
+    return values
+
+
+def _wired(value: Any, wire: Callable[[Any], Any], parameter: str, task: str) -> Any:
+    """An argument with handles replaced, of which it is known that it can be sent."""
+    try:
+        wired = replaced(value, wire)
+        dumps(wired)
+    except RecursionError:
+        raise UsageError(f"argument {parameter!r} of task {task!r} is nested too deep, or contains itself") from None
+    except PickleFailed as exc:
+        if isinstance(exc.__context__, UsageError):  # A handle where none may be.
+            raise exc.__context__ from None
+        reason = f"{exc.reason}; make it within the task, from something that can be sent"
+        raise PickleFailed(f"argument {parameter!r} of task {task!r}", reason) from None
+    return wired
