@@ -1,5 +1,6 @@
 """A client's end of calling, driven by hand, for its tests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from meshflow.core.attempts import Attempt
@@ -7,7 +8,7 @@ from meshflow.core.caller import Caller, Ended
 from meshflow.core.caller_settings import CallerSettings
 from meshflow.core.calling import Call, Function
 from meshflow.core.dispatch import DispatchSettings
-from meshflow.core.effects import Effect, Send
+from meshflow.core.effects import Send
 from meshflow.core.messages import Demand, Finished, Job, Message, Report, Reports, Work
 from meshflow.core.records import State, Value
 from meshflow.ids import NodeId, calls_of
@@ -58,7 +59,7 @@ class Calling:
     def flush(self, now: float = 0.0) -> None:
         self._do(self.caller.flush(now))
 
-    def _do(self, effects: list[Effect]) -> None:
+    def _do(self, effects: Sequence[object]) -> None:
         self.sent += [effect for effect in effects if isinstance(effect, Send)]
 
     def pop(self, to: NodeId, *kinds: type) -> list[Any]:
