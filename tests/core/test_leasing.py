@@ -1,5 +1,6 @@
 """Calls that task processes of the own host make directly: what they are fed, and what comes of it when they end."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ class Leased(Calling):
         self.fed[lease] = [feed for feed in self.fed.get(lease, []) if feed not in taken]
         return [feed.packet for feed in taken]
 
-    def _do(self, effects: list[Any]) -> None:
+    def _do(self, effects: Sequence[object]) -> None:
         for effect in effects:
             if isinstance(effect, Feed):
                 self.fed.setdefault(effect.lease, []).append(effect)
