@@ -136,9 +136,7 @@ class LeaseDoor:
                 gone.append(lease)
             except BlockingIOError:
                 pass
-            except (
-                Exception
-            ):  # Task processes run other people's code, and may send anything; or no descriptor is left.
+            except Exception:  # Task processes may send anything; or no descriptor is left.
                 gone.append(lease)
         return answers, gone
 
