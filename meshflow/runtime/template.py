@@ -157,28 +157,44 @@ class Template:
 
     def _reap(self) -> None:
         """Take note of processes that have ended, and deal with the strays they left."""
-        while (dead := _next_dead()) is not None:
+        while (dead := self._next_dead()) is not None:
             if select.select([self._control], [], [], 0)[0]:
                 # Orders that were given before it ended go first: one may say that it was retired.
                 os.write(self._wake_writer, b"!")
                 return
             pid, status = os.waitpid(dead, 0)
-            self._left_alone.pop(pid, None)
-            if pid in self._numbers:
-                number = self._numbers.pop(pid)
-                del self._pids[number]
-                self._ended.append((number, status))
+            number = self._numbers.pop(pid)
+            del self._pids[number]
+            self._ended.append((number, status))
+            self._spare_strays()
         # When several end at once it can't be told whose the strays are; then those of the killed must not live on.
         if any(number not in self._retiring for number, _ in self._ended):
             self._kill_strays()
         else:
-            strays = self._strays(processes.children_by_parent())
-            if _next_dead() is None:  # Else some may be of one that was killed just now, as the next look will tell.
-                self._left_alone.update(dict.fromkeys(strays))
+            self._spare_strays()
         for number, status in self._ended:
             self._retiring.pop(number, None)
             self._report(Report.EXITED, number, status)
         self._ended.clear()
+
+    def _next_dead(self) -> int | None:
+        """The process id of a task process that has ended and was not reaped yet; strays that have ended are reaped by
+        the way."""
+        with suppress(ChildProcessError):
+            while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if dead.si_pid in self._numbers:
+                    return dead.si_pid
+                os.waitpid(dead.si_pid, 0)
+                self._left_alone.pop(dead.si_pid, None)
+        return None
+
+    def _spare_strays(self) -> None:
+        """What strays there are may go on, if all that have ended were retired."""
+        strays = self._strays(processes.children_by_parent())
+        if any(number not in self._retiring for number, _ in self._ended):
+            return
+        if self._next_dead() is None:  # Else some may be of one that was killed just now, as the next look will tell.
+            self._left_alone.update(dict.fromkeys(strays))
 
     def _strays(self, table: Mapping[int, list[int]]) -> list[int]:
         children = table.get(self._me, ())
@@ -214,15 +230,6 @@ class Template:
 
     def _report(self, report: Report, number: int, detail: int) -> None:
         self._control.sendall(REPORT.pack(report, number, detail))
-
-
-def _next_dead() -> int | None:
-    """The process id of a child that has ended and was not reaped yet."""
-    try:
-        dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return None
-    return dead.si_pid if dead is not None else None
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
