@@ -35,11 +35,9 @@ from meshflow.call_maker import CallMaker
 from meshflow.caller_thread import CallFailed
 from meshflow.calls import CallOptions, Calls
 from meshflow.client import Client
-from meshflow.config import Config
 from meshflow.core.calling import Call
 from meshflow.errors import PickleFailed
-from meshflow.local_mesh import local
-from meshflow.mesh import NoMesh
+from meshflow.local_mesh import open_client
 from meshflow.models.initializer import Initialized, InitializerFailed, dump_initargs
 
 P = ParamSpec("P")
@@ -97,7 +95,7 @@ class Executor(futures.Executor):
         with ExitStack() as opened:
             is_local = False
             if client is None:
-                client, is_local = _open(opened, connect, max_workers, queue)
+                client, is_local = open_client(opened, connect, slots=max_workers, queues=[queue])
             maker = client.mesh.hire(None if is_local else max_workers)
             opened.callback(maker.close)
             slots = sum(member.slots for member in client.mesh.living() if queue in member.queues)
@@ -283,17 +281,6 @@ class _Outcome(CallFuture[Any]):
             super().set_exception(CallBroke(exception.message))
         else:
             super().set_exception(exception)
-
-
-def _open(opened: ExitStack, connect: str | None, slots: int | None, queue: str) -> tuple[Client, bool]:
-    """A client of the mesh that is meant, or of a local one, and whether it is that."""
-    config = Config.from_file(None, strict=False)
-    try:
-        return opened.enter_context(Client(config, connect)), False
-    except NoMesh:
-        if connect or config.settings.mesh.connect or config.settings.mesh.join:
-            raise  # Work that was meant for another place must not begin here.
-    return opened.enter_context(local(slots, queues=[queue], config=config)), True
 
 
 def _in_order(waiting: deque[CallFuture[T]], until: float | None) -> Iterator[T]:

@@ -52,8 +52,6 @@ class LeaseDoor:
         """By descriptor: who was let in and has not said which lease it is."""
         self._lines: dict[int, _Line] = {}
         """By lease."""
-        self._lease_of: dict[int, int] = {}
-        """By descriptor."""
 
     def welcome(self) -> list[int]:
         """Let in who calls; the leases whose processes have introduced themselves since the last time. Each is to be
@@ -85,7 +83,6 @@ class LeaseDoor:
                 continue
             lease = packet[0]
             self._lines[lease] = line
-            self._lease_of[fileno] = lease
             leases.append(lease)
         return leases
 
@@ -150,9 +147,7 @@ class LeaseDoor:
         """Let go of a lease."""
         line = self._lines.pop(lease, None)
         if line is not None:
-            fileno = line.talk.fileno()
-            self._poll.unregister(fileno)
-            del self._lease_of[fileno]
+            self._poll.unregister(line.talk)
             line.talk.close()
             line.queue.close()
 

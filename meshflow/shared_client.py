@@ -13,9 +13,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from meshflow.client import Client
-from meshflow.config import Config
-from meshflow.local_mesh import local
-from meshflow.mesh import NoMesh
+from meshflow.local_mesh import open_client
 
 _lock = threading.RLock()
 _clients: dict[tuple[int, str | None], Client] = {}
@@ -55,8 +53,9 @@ def shared_client(connect: str | None = None) -> Client:
     key = (os.getpid(), connect)
     with _lock:
         if key not in _clients:
-            _clients[key], close = _open(connect)
-            atexit.register(_close, key[0], close)
+            opened = ExitStack()
+            _clients[key], _ = open_client(opened, connect)
+            atexit.register(_close, key[0], opened.close)
         return _clients[key]
 
 
@@ -69,19 +68,6 @@ def slot_count(client: Client, queue: str) -> int:
     with _lock:  # Clients ask from one thread at a time.
         reports = client.nodes()
     return sum(each.member.slots for each in reports if each.state == "alive" and queue in each.member.queues)
-
-
-def _open(connect: str | None) -> tuple[Client, Callable[[], object]]:
-    """A client, and what is to be done with it in the end."""
-    config = Config.from_file(None, strict=False)
-    stack = ExitStack()
-    try:
-        client = stack.enter_context(Client(config, connect))
-    except NoMesh:
-        if connect or config.settings.mesh.connect or config.settings.mesh.join:
-            raise
-        client = stack.enter_context(local(config=config))
-    return client, stack.close
 
 
 def _close(process_id: int, close: Callable[[], object]) -> None:

@@ -9,7 +9,7 @@ Invariants:
    be made once only.
 3. A batch during which a task process died is taken apart, and each of its calls goes by itself: so only the one that
    ends processes fails.
-4. No message is larger than `max_message_bytes`: a call that would not fit into one fails at once.
+4. No message exceeds `max_message_bytes`: a call that does not fit is for processes of this host, or fails.
 """
 
 import math

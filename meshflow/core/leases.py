@@ -1,8 +1,7 @@
 """Task processes of the own host that serve this client directly for a while.
 
 To its node a *lease* is a job like any other: it takes a slot, is supervised, can be killed, and ends. What the job
-does is to make the calls that the client feeds it through a socket between the two, without the node. So a call costs
-two wake-ups and not ten.
+does is to make the calls that the client feeds it through a socket between the two, without the node.
 
 Invariants:
 1. A lease ends soon after it has nothing to do, and after `LEASE_S` in any case: then the node decides who is next.
@@ -25,7 +24,7 @@ LINGER_S = 0.02
 """A lease waits so long for the next call: a program that makes one call after the other keeps it."""
 
 PACKET_S = 0.0005
-"""Work in one packet, whose calls end together. A packet costs some ten microseconds at both ends."""
+"""Work in one packet, whose calls end together."""
 
 AHEAD_S = 0.003
 """Work fed ahead: more than is done until the client has heard of results and feeds more."""
