@@ -130,6 +130,7 @@ def test_what_is_held_back_waits_and_then_arrives_in_order(loopback: Loopback) -
     assert loopback.messages(two) == [Probe(9)]
     two.use_keys(_TURNED)
     one.use_keys(_BOTH)
+    assert_refused(loopback, two, KEY)  # what came in through the old door is cut until then, and what is in it lost
     greet(loopback, one, two, 10)
     one.release()
     loopback.run(until=lambda: Demand(2, 0) in loopback.messages(two))
