@@ -140,18 +140,21 @@ class FrameReader:
             self._unpacker.feed(data)
             self._fed_bytes += len(data)
             for plain in self._unpacker:
+                self._cut_bytes = self._unpacker.tell()
                 yield _frame(plain)
         except Mismatch as problem:
             raise PeerError(f"not a frame: {problem}") from None
         # MemoryError: a header may announce more elements than there is room for, before any of them is read.
         except (ValueError, TypeError, OverflowError, RecursionError, MemoryError, msgpack.UnpackException) as problem:
             raise PeerError(f"not a frame: {type(problem).__name__} {problem}") from None
-        if self._fed_bytes > _RENEW_BYTES and self._unpacker.tell() == self._fed_bytes:
+        if self._fed_bytes > _RENEW_BYTES and self._cut_bytes == self._fed_bytes:
             self._renew()
 
     def _renew(self) -> None:
         self._unpacker = msgpack.Unpacker(strict_map_key=True, max_buffer_size=self._max_frame_bytes)
         self._fed_bytes = 0
+        self._cut_bytes = 0
+        """Up to the end of the last complete frame. The unpacker itself is further on within a frame."""
 
 
 def _frame(plain: object) -> Frame:

@@ -69,6 +69,16 @@ def test_a_stream_may_be_cut_anywhere(sizes: list[int]) -> None:
     assert heard == FRAMES
 
 
+@pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: type(frame).__name__)
+def test_a_reader_that_has_had_much_may_be_cut_anywhere_too(frame: Frame) -> None:
+    """Between two fields nothing of a frame is left to read, and yet it is not complete."""
+    much, data = Answered(1, bytes(2 * 1024 * 1024)), pack(frame)
+    for cut in range(len(data)):
+        feeder = FrameReader(10_000_000)
+        assert list(feeder.feed(pack(much) + data[:cut])) == [much]
+        assert list(feeder.feed(data[cut:])) == [frame]
+
+
 def test_lone_surrogates_are_spelled_out() -> None:
     (frame,) = reader().feed(pack(TaskEnded(1, State.FAILED, b"", None, "no file '\udc80'", 1.0, 2.0, False)))
 
