@@ -40,6 +40,7 @@ from meshflow.models.task import BaseTask
 from meshflow.models.task_context import TaskContext
 from meshflow.models.task_data import MultiTaskData, compose
 from meshflow.runtime import lease, processes
+from meshflow.runtime.callees import Callees
 from meshflow.runtime.link import NodeLink, TaskClient
 from meshflow.runtime.orders import Endpoints
 from meshflow.runtime.pipes import RunTask, TaskEnded
@@ -110,7 +111,7 @@ class TaskRunner:
         self._pid = os.getpid()
         self._codes: dict[str, bytes] = {}
         self._bundles: dict[str, payload.Bundle] = {}
-        self._callees: dict[str, Callee] = {}
+        self._callees = Callees()
         self._surroundings = Surroundings()
 
     def serve(self) -> None:
@@ -134,7 +135,7 @@ class TaskRunner:
         try:
             if frame.job.door:
                 state, reason = State.COMPLETED, ""
-                lease.serve(frame.job.door, frame.job.attempt.task, self._surroundings.restore)
+                lease.serve(frame.job.door, frame.job.attempt.task, self._callees, self._surroundings.restore)
             elif callee is not None:
                 state, reason, value = State.COMPLETED, "", pack_flat(callee.run(frame.job.calls))
             else:
@@ -183,10 +184,7 @@ class TaskRunner:
     def _callee(self, frame: RunTask) -> Callee:
         self._keep_codes(frame)
         digest = frame.job.payload
-        callee = self._callees.get(digest)
-        if callee is None:
-            callee = self._callees[digest] = Callee(self._codes.pop(digest))
-        return callee
+        return self._callees.of_node(digest, self._codes.pop(digest, None))
 
     def _keep_codes(self, frame: RunTask) -> None:
         if frame.is_forgetting:

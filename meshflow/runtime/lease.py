@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from meshflow.models.calls import Callee
 from meshflow.models.parcels import pack, unpack
 from meshflow.runtime import job_queue
+from meshflow.runtime.callees import Callees
 from meshflow.runtime.job_queue import MAX_FILES
 
 _CREDENTIALS = struct.Struct("=iII")
@@ -31,9 +31,9 @@ def is_own(peer: socket.socket) -> bool:
     return user in (os.geteuid(), 0)
 
 
-def serve(door: str, lease: int, restore: Callable[[], None]) -> None:
-    """Make the calls that the client at `door` feeds to this lease; `restore` puts the process in order after each
-    packet.
+def serve(door: str, lease: int, callees: Callees, restore: Callable[[], None]) -> None:
+    """Make the calls that the client at `door` feeds to this lease, of functions that `callees` keeps; `restore` puts
+    the process in order after each packet.
 
     Raises:
         NotThere: the client cannot be reached this way.
@@ -41,15 +41,14 @@ def serve(door: str, lease: int, restore: Callable[[], None]) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as talk:
         jobs = _call_at(talk, door, lease)
         pid = os.getpid()
-        callees: dict[str, Callee] = {}
+        callees.begin_lease()
         with jobs, suppress(ConnectionError):
             while (packet := job_queue.take_packet(jobs)) is not None:
                 number, frame, filenos = packet
                 (digest, code), calls = unpack(frame, filenos)
-                if code is not None:
-                    callees[digest] = Callee(code)
+                callee = callees.of_client(digest, code)
                 began_at = time.perf_counter()
-                results = callees[digest].run(calls)
+                results = callee.run(calls)
                 if os.getpid() != pid:
                     return  # A process that the call forked has come here too, and must not answer in its place.
                 answer, filenos = pack(time.perf_counter() - began_at, values=results, max_files=MAX_FILES - 1)

@@ -18,6 +18,7 @@ from meshflow.models.calls import dump_arguments, dump_function, load_results
 from meshflow.models.parcels import Parcel
 from meshflow.runtime import job_queue
 from meshflow.runtime import lease as module
+from meshflow.runtime.callees import Callees
 from meshflow.runtime.lease import NotThere, serve
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ class Client:
         self.door = LeaseDoor(new_node_id(Random(os.urandom(8))), self.poll)
         self.answers: list[Answer] = []
         self.gone: list[int] = []
+        self.callees = Callees()
         self.restored = 0
         self.problems: list[Exception] = []
         self._processes: list[threading.Thread] = []
@@ -43,7 +45,7 @@ class Client:
 
         def run() -> None:
             try:
-                serve(self.door.name, lease, self._restore)
+                serve(self.door.name, lease, self.callees, self._restore)
             except Exception as problem:
                 self.problems.append(problem)
 
@@ -195,7 +197,7 @@ def test_a_lease_that_is_not_wanted_any_more_ends(client: Client) -> None:
 
 def test_where_nobody_is_a_lease_ends_with_a_reason() -> None:
     with pytest.raises(NotThere, match="cannot be reached"):
-        serve("\0meshflow-nobody", LEASE, lambda: None)
+        serve("\0meshflow-nobody", LEASE, Callees(), lambda: None)
 
 
 def test_who_belongs_to_another_user_is_neither_served_nor_let_in(
@@ -203,7 +205,7 @@ def test_who_belongs_to_another_user_is_neither_served_nor_let_in(
 ) -> None:
     monkeypatch.setattr(module, "is_own", lambda peer: False)
     with pytest.raises(NotThere, match="another user"):
-        serve(client.door.name, LEASE, lambda: None)
+        serve(client.door.name, LEASE, Callees(), lambda: None)
 
 
 def test_nothing_is_left_open(client: Client) -> None:
