@@ -168,12 +168,18 @@ def test_results_of_map_come_as_they_are_asked_for_and_closing_it_cancels_the_re
     assert len(list(tmp_path.iterdir())) < 10
 
 
-def test_a_result_of_map_that_is_late_is_a_timeout(client: Client) -> None:
+def test_a_result_of_map_that_is_late_is_a_timeout(client: Client, tmp_path: Path) -> None:
+    os.mkfifo(is_late := tmp_path / "is late")
+
+    def read(path: Path) -> str:
+        return path.read_text()
+
     with Executor(client=client) as executor:
-        results = executor.map(time.sleep, [0, 0.4], timeout=0.2)
-        assert next(results) is None
+        results = executor.map(read, [Path(os.devnull), is_late], timeout=1.5)
+        assert next(results) == ""
         with pytest.raises(TimeoutError):
             next(results)
+        is_late.write_text("late")
 
 
 def test_an_executor_that_is_forgotten_does_what_it_was_given() -> None:
