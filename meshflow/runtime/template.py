@@ -162,16 +162,15 @@ class Template:
                 # Orders that were given before it ended go first: one may say that it was retired.
                 os.write(self._wake_writer, b"!")
                 return
-            pid, status = os.waitpid(dead, 0)
-            number = self._numbers.pop(pid)
+            # Before it is reaped: who waits for it to be gone may let others die then.
+            self._spare_strays(dead)
+            _, status = os.waitpid(dead, 0)
+            number = self._numbers.pop(dead)
             del self._pids[number]
             self._ended.append((number, status))
-            self._spare_strays()
         # When several end at once it can't be told whose the strays are; then those of the killed must not live on.
         if any(number not in self._retiring for number, _ in self._ended):
             self._kill_strays()
-        else:
-            self._spare_strays()
         for number, status in self._ended:
             self._retiring.pop(number, None)
             self._report(Report.EXITED, number, status)
@@ -188,12 +187,13 @@ class Template:
                 self._left_alone.pop(dead.si_pid, None)
         return None
 
-    def _spare_strays(self) -> None:
-        """What strays there are may go on, if all that have ended were retired."""
+    def _spare_strays(self, dead: int) -> None:
+        """What strays there are may go on, if all that have ended were retired, `dead` as the last of them."""
         strays = self._strays(processes.children_by_parent())
-        if any(number not in self._retiring for number, _ in self._ended):
-            return
-        if self._next_dead() is None:  # Else some may be of one that was killed just now, as the next look will tell.
+        ended = [self._numbers[dead], *(number for number, _ in self._ended)]
+        if all(number in self._retiring for number in ended) and not any(
+            map(_has_ended, self._numbers.keys() - {dead})
+        ):
             self._left_alone.update(dict.fromkeys(strays))
 
     def _strays(self, table: Mapping[int, list[int]]) -> list[int]:
@@ -230,6 +230,11 @@ class Template:
 
     def _report(self, report: Report, number: int, detail: int) -> None:
         self._control.sendall(REPORT.pack(report, number, detail))
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child of this process has ended, and was not reaped."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:

@@ -1,7 +1,7 @@
-"""What becomes of the strays of a task process when its end and an order of the node meet.
+"""What becomes of the strays of a task process when its end and an order of the node, or another end, meet.
 
 The template runs alone here, with a program of the test in the place of a task process. The order always comes after
-the template has heard of an end, and before it looks who has ended.
+the template has heard of an end, and before it looks who has ended; the other end as soon as the first is reaped.
 """
 
 import os
@@ -17,7 +17,7 @@ from meshflow.runtime.orders import ORDER, REPORT, Endpoints, Order, Report
 from tests.runtime.executor_bench import PATIENCE_S, is_alive
 
 PROGRAM = """
-import os, select, socket, subprocess, sys
+import os, select, signal, socket, subprocess, sys
 from meshflow.runtime.template import Template
 
 class Late(Template):
@@ -28,9 +28,19 @@ class Late(Template):
             self.is_late = False
             print("about to reap", flush=True)
             select.select([self._control], [], [])
+            self.first, self.second = self._pids[1], self._pids.get(2)
         super()._reap()
 
-birth = Late(socket.socket(fileno=int(sys.argv[1]))).serve()
+def waitpid(pid, options, waitpid=os.waitpid):
+    reaped = waitpid(pid, options)
+    if pid == template.first and template.second:
+        os.kill(template.second, signal.SIGKILL)
+        os.waitid(os.P_PID, template.second, os.WEXITED | os.WNOWAIT)
+    return reaped
+
+os.waitpid = waitpid
+template = Late(socket.socket(fileno=int(sys.argv[1])))
+birth = template.serve()
 if birth is not None:
     stray = subprocess.Popen(["sleep", "60"], start_new_session=True)
     os.write(birth.endpoints.stdout, b"%d" % stray.pid)
@@ -52,15 +62,20 @@ class LateTemplate:
         theirs.close()
         opened.callback(self._control.close)  # Before the process is waited for: this ends it.
 
-    def stray_of_process(self) -> int:
-        """Have process 1 forked, and let it end; gives the process id of what it left running."""
+    def spawn(self, number: int) -> tuple[int, int]:
+        """Have a process forked; gives the process id of what it started, and what to close so that it ends."""
         (jobs, until), (heard, stdout) = os.pipe(), os.pipe()
-        socket.send_fds(self._control, [ORDER.pack(Order.SPAWN, 1)], Endpoints(jobs, stdout, stdout, stdout))
+        socket.send_fds(self._control, [ORDER.pack(Order.SPAWN, number)], Endpoints(jobs, stdout, stdout, stdout))
         os.close(jobs)
         os.close(stdout)
-        assert self.report()[:2] == (Report.SPAWNED, 1)
+        assert self.report()[:2] == (Report.SPAWNED, number)
         stray = int(os.read(heard, 64))
         os.close(heard)
+        return stray, until
+
+    def stray_of_process(self) -> int:
+        """Have process 1 forked, and let it end; gives the process id of what it left running."""
+        stray, until = self.spawn(1)
         os.close(until)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"about to reap\n"
@@ -103,3 +118,17 @@ def test_what_a_process_left_running_is_dead_when_its_end_is_told_whatever_else_
 
     assert template.report() == (Report.EXITED, 1, 0)
     assert not is_alive(stray)
+
+
+def test_what_a_process_left_running_is_spared_if_another_is_killed_as_soon_as_it_is_gone(
+    template: LateTemplate,
+) -> None:
+    of_killed, until = template.spawn(2)
+    stray = template.stray_of_process()
+
+    template.order(Order.RETIRE, 1)
+
+    assert {template.report()[1], template.report()[1]} == {1, 2}
+    os.close(until)
+    assert is_alive(stray)
+    assert not is_alive(of_killed)
