@@ -68,6 +68,19 @@ def has_children() -> bool:
     return True
 
 
+def has_ended(child: int) -> bool:
+    """Whether a child of this process has ended; it is not reaped by this."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def session_of(pid: int) -> int:
+    """The process id of who began the session of this process; 0: it is gone."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
+
+
 def children_by_parent() -> dict[int, list[int]]:
     """`{parent: its children}` of all processes of this machine at this moment."""
     table: dict[int, list[int]] = {}

@@ -168,7 +168,7 @@ class Template:
             number = self._numbers.pop(dead)
             del self._pids[number]
             self._ended.append((number, status))
-        # When several end at once it can't be told whose the strays are; then those of the killed must not live on.
+        # When several end at once it can't be told whose all strays are; then those of the killed must not live on.
         if any(number not in self._retiring for number, _ in self._ended):
             self._kill_strays()
         for number, status in self._ended:
@@ -188,13 +188,18 @@ class Template:
         return None
 
     def _spare_strays(self, dead: int) -> None:
-        """What strays there are may go on, if all that have ended were retired, `dead` as the last of them."""
+        """If `dead` was retired, what it left may go on: all strays, or, when one that was not retired has ended too,
+        those that stayed in the session of `dead`."""
         strays = self._strays(processes.children_by_parent())
-        ended = [self._numbers[dead], *(number for number, _ in self._ended)]
-        if all(number in self._retiring for number in ended) and not any(
-            map(_has_ended, self._numbers.keys() - {dead})
-        ):
-            self._left_alone.update(dict.fromkeys(strays))
+        if self._numbers[dead] not in self._retiring:
+            return
+        if any(number not in self._retiring for number in self._ended_numbers()):
+            strays = [pid for pid in strays if processes.session_of(pid) == dead]
+        self._left_alone.update(dict.fromkeys(strays))
+
+    def _ended_numbers(self) -> list[int]:
+        reaped = [number for number, _ in self._ended]
+        return reaped + [number for pid, number in self._numbers.items() if processes.has_ended(pid)]
 
     def _strays(self, table: Mapping[int, list[int]]) -> list[int]:
         children = table.get(self._me, ())
@@ -230,11 +235,6 @@ class Template:
 
     def _report(self, report: Report, number: int, detail: int) -> None:
         self._control.sendall(REPORT.pack(report, number, detail))
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether a child of this process has ended, and was not reaped."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:

@@ -5,6 +5,7 @@ the template has heard of an end, and before it looks who has ended; the other e
 """
 
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -33,7 +34,7 @@ class Late(Template):
 
 def waitpid(pid, options, waitpid=os.waitpid):
     reaped = waitpid(pid, options)
-    if pid == template.first and template.second:
+    if pid == template.first and template.second in template._numbers:
         os.kill(template.second, signal.SIGKILL)
         os.waitid(os.P_PID, template.second, os.WEXITED | os.WNOWAIT)
     return reaped
@@ -42,7 +43,8 @@ os.waitpid = waitpid
 template = Late(socket.socket(fileno=int(sys.argv[1])))
 birth = template.serve()
 if birth is not None:
-    stray = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    os.setsid()
+    stray = subprocess.Popen(["sleep", "60"], start_new_session="own session" in sys.argv)
     os.write(birth.endpoints.stdout, b"%d" % stray.pid)
     os.read(birth.endpoints.jobs, 1)
     os._exit(0)
@@ -52,10 +54,11 @@ if birth is not None:
 class LateTemplate:
     """The node's end of a template that takes an order between hearing of the end of process 1 and looking for it."""
 
-    def __init__(self, opened: ExitStack) -> None:
+    def __init__(self, opened: ExitStack, *flags: str) -> None:
         self._control, theirs = (opened.enter_context(end) for end in socket.socketpair())
         self._control.settimeout(PATIENCE_S)
-        command = [sys.executable, "-c", PROGRAM, str(theirs.fileno())]
+        self._pids: dict[int, int] = {}
+        command = [sys.executable, "-c", PROGRAM, str(theirs.fileno()), *flags]
         self._process = opened.enter_context(
             subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE)
         )
@@ -68,7 +71,8 @@ class LateTemplate:
         socket.send_fds(self._control, [ORDER.pack(Order.SPAWN, number)], Endpoints(jobs, stdout, stdout, stdout))
         os.close(jobs)
         os.close(stdout)
-        assert self.report()[:2] == (Report.SPAWNED, number)
+        report, told, self._pids[number] = self.report()
+        assert (report, told) == (Report.SPAWNED, number)
         stray = int(os.read(heard, 64))
         os.close(heard)
         return stray, until
@@ -80,6 +84,12 @@ class LateTemplate:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"about to reap\n"
         return stray
+
+    def until_ended(self, number: int) -> None:
+        """Wait for the end of a process, before it is reaped."""
+        watch = os.pidfd_open(self._pids[number])
+        assert select.select([watch], [], [], PATIENCE_S)[0]
+        os.close(watch)
 
     def order(self, order: Order, number: int) -> None:
         """Give an order."""
@@ -93,7 +103,14 @@ class LateTemplate:
 
 @pytest.fixture
 def template() -> Iterator[LateTemplate]:
-    """A template without task processes."""
+    """A template without task processes, which will leave something running in a session of its own."""
+    with ExitStack() as opened:
+        yield LateTemplate(opened, "own session")
+
+
+@pytest.fixture
+def plain_template() -> Iterator[LateTemplate]:
+    """The same; what they will leave running stays in their session."""
     with ExitStack() as opened:
         yield LateTemplate(opened)
 
@@ -130,5 +147,20 @@ def test_what_a_process_left_running_is_spared_if_another_is_killed_as_soon_as_i
 
     assert {template.report()[1], template.report()[1]} == {1, 2}
     os.close(until)
+    assert is_alive(stray)
+    assert not is_alive(of_killed)
+
+
+def test_what_stayed_in_the_session_of_a_retired_process_is_spared_even_if_another_ends_at_the_same_time(
+    plain_template: LateTemplate,
+) -> None:
+    of_killed, until = plain_template.spawn(2)
+    stray = plain_template.stray_of_process()
+    os.close(until)
+    plain_template.until_ended(2)
+
+    plain_template.order(Order.RETIRE, 1)
+
+    assert {plain_template.report()[1], plain_template.report()[1]} == {1, 2}
     assert is_alive(stray)
     assert not is_alive(of_killed)
