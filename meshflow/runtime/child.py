@@ -42,7 +42,7 @@ from meshflow.models.task_data import MultiTaskData, compose
 from meshflow.runtime import lease, processes
 from meshflow.runtime.callees import Callees
 from meshflow.runtime.link import NodeLink, TaskClient
-from meshflow.runtime.orders import Endpoints
+from meshflow.runtime.orders import Birth
 from meshflow.runtime.pipes import RunTask, TaskEnded
 
 _MAX_REASON_CHARS = 16 * 1024
@@ -62,16 +62,18 @@ is_task_process = False
 """Whether this process runs tasks, or has merely imported what does."""
 
 
-def main(endpoints: Endpoints, template: int, node_name: str) -> None:
+def main(birth: Birth, node_name: str) -> None:
     """Run tasks until the node hangs up."""
     global is_task_process
     is_task_process = True
+    endpoints = birth.endpoints
     try:
         signal.signal(signal.SIGTERM, _raise_terminated)
         os.setsid()
-        processes.hear_of_parents_end(template)
+        processes.hear_of_parents_end(birth.template)
         processes.adopt_orphans()
         processes.offer_to_oom_killer()
+        processes.mark(birth.mark)
         for pipe, fileno in ((endpoints.stdout, 1), (endpoints.stderr, 2)):
             os.dup2(pipe, fileno)
             os.close(pipe)

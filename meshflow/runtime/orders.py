@@ -16,6 +16,16 @@ class Endpoints(NamedTuple):
     stderr: int
 
 
+class Birth(NamedTuple):
+    """What a new task process is born with."""
+
+    endpoints: Endpoints
+    template: int
+    """The process id of the template."""
+    mark: str
+    """What the programs that it starts are known by."""
+
+
 class Order(IntEnum):
     """What the node tells its template."""
 

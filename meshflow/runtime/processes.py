@@ -20,6 +20,8 @@ _IS_LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
+_MARK = "MESHFLOW_TASK_PROCESS"
+
 _INT_BYTES = struct.calcsize("i")
 
 _OOM_SCORE = "500"
@@ -66,6 +68,21 @@ def has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def mark(name: str) -> None:
+    """Have the programs that this process starts, and those that they start, say by `mark_of` where they come from."""
+    os.environ[_MARK] = name
+
+
+def mark_of(pid: int) -> str:
+    """The mark with which a program was started; empty: it has none, or is a fork that has started no program."""
+    with suppress(OSError):  # It has ended.
+        for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            name, _, text = variable.partition(b"=")
+            if name == _MARK.encode():
+                return text.decode(errors="replace")
+    return ""
 
 
 def has_ended(child: int) -> bool:

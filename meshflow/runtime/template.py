@@ -11,7 +11,8 @@ Invariants:
 2. Nothing started by a task gets out of reach. Task processes adopt the orphans below them, and the template adopts
    those of task processes that have ended ("strays"). Strays of a process that was retired are left alone: it ended
    well, and what its tasks left behind was meant to run on. Strays of one that died or was killed are killed before its
-   end is reported.
+   end is reported. Whose a program is, a mark in its environment says, which its children inherit. Only if it has none,
+   the session or the order of events must tell, and in doubt it is killed.
 3. Only the template signals task processes, because only it knows which it has not reaped: until then nobody else can
    have their process id.
 """
@@ -26,12 +27,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 from meshflow.runtime import child, processes
-from meshflow.runtime.orders import ORDER, REPORT, Endpoints, Order, Report
+from meshflow.runtime.orders import ORDER, REPORT, Birth, Endpoints, Order, Report
 
 _ENDPOINT_COUNT = len(Endpoints._fields)
 _PROGRAM = "meshflow-task"
@@ -43,14 +43,6 @@ _LAST_KILLS_S = 5.0
 _KILLS_EVERY_S = 0.002
 
 
-class Birth(NamedTuple):
-    """What a new task process is born with."""
-
-    endpoints: Endpoints
-    template: int
-    """The process id of the template."""
-
-
 def main(control_fileno: int, node_name: str) -> None:
     """Serve the node at the other end of the control socket, until it is gone; or, in a fork, run its tasks."""
     sys.argv = [_PROGRAM]
@@ -60,7 +52,7 @@ def main(control_fileno: int, node_name: str) -> None:
     gc.freeze()
     birth = Template(socket.socket(fileno=control_fileno)).serve()
     if birth is not None:
-        child.main(birth.endpoints, birth.template, node_name)
+        child.main(birth, node_name)
 
 
 class Template:
@@ -94,9 +86,9 @@ class Template:
             while True:
                 ready = [fileno for fileno, _ in poll.poll()]
                 if self._control.fileno() in ready:
-                    endpoints = self._obey()
-                    if endpoints is not None:
-                        return self._be_born(endpoints)
+                    birth = self._obey()
+                    if birth is not None:
+                        return birth
                 elif self._wake_reader in ready:
                     with suppress(BlockingIOError):
                         os.read(self._wake_reader, 4096)
@@ -105,7 +97,7 @@ class Template:
             self._end_all()
         return None
 
-    def _obey(self) -> Endpoints | None:
+    def _obey(self) -> Birth | None:
         """Carry out one order. Returns something in a forked process only.
 
         Raises:
@@ -130,14 +122,14 @@ class Template:
                 pass  # It has ended, and the node is about to read so.
         return None
 
-    def _spawn(self, number: int, endpoints: Endpoints) -> Endpoints | None:
+    def _spawn(self, number: int, endpoints: Endpoints) -> Birth | None:
         try:
             pid = os.fork()
         except OSError as problem:
             pid = -1
             self._report(Report.REFUSED, number, problem.errno or errno.EAGAIN)
         if pid == 0:
-            return endpoints
+            return self._be_born(endpoints, number)
         for fileno in endpoints:
             os.close(fileno)
         if pid > 0:
@@ -146,14 +138,17 @@ class Template:
             self._report(Report.SPAWNED, number, pid)
         return None
 
-    def _be_born(self, endpoints: Endpoints) -> Birth:
+    def _be_born(self, endpoints: Endpoints, number: int) -> Birth:
         """Take off, in a forked process, what makes it the template."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.close(self._wake_reader)
         os.close(self._wake_writer)
         self._control.close()
-        return Birth(endpoints, self._me)
+        return Birth(endpoints, self._me, self._mark(number))
+
+    def _mark(self, number: int) -> str:
+        return f"{self._me}.{number}"
 
     def _reap(self) -> None:
         """Take note of processes that have ended, and deal with the strays they left."""
@@ -168,9 +163,8 @@ class Template:
             number = self._numbers.pop(dead)
             del self._pids[number]
             self._ended.append((number, status))
-        # When several end at once it can't be told whose all strays are; then those of the killed must not live on.
-        if any(number not in self._retiring for number, _ in self._ended):
-            self._kill_strays()
+        if died := [number for number, _ in self._ended if number not in self._retiring]:
+            self._kill_strays(died)
         for number, status in self._ended:
             self._retiring.pop(number, None)
             self._report(Report.EXITED, number, status)
@@ -188,33 +182,35 @@ class Template:
         return None
 
     def _spare_strays(self, dead: int) -> None:
-        """If `dead` was retired, what it left may go on: all strays, or, when one that was not retired has ended too,
-        those that stayed in the session of `dead`."""
-        strays = self._strays(processes.children_by_parent())
+        """Strays that have no mark may go on if `dead` was retired, and so was whatever else has ended. If not, it
+        can't be told whose they are, but for those that stayed in the session of `dead`."""
         if self._numbers[dead] not in self._retiring:
             return
-        if any(number not in self._retiring for number in self._ended_numbers()):
+        strays = self._strays(processes.children_by_parent())
+        ended = [number for number, _ in self._ended]
+        ended += [number for pid, number in self._numbers.items() if processes.has_ended(pid)]
+        if any(number not in self._retiring for number in ended):
             strays = [pid for pid in strays if processes.session_of(pid) == dead]
         self._left_alone.update(dict.fromkeys(strays))
-
-    def _ended_numbers(self) -> list[int]:
-        reaped = [number for number, _ in self._ended]
-        return reaped + [number for pid, number in self._numbers.items() if processes.has_ended(pid)]
 
     def _strays(self, table: Mapping[int, list[int]]) -> list[int]:
         children = table.get(self._me, ())
         return [pid for pid in children if pid not in self._numbers and pid not in self._left_alone]
 
-    def _kill_strays(self) -> None:
-        """Returns when they are dead, with all below them, which become strays in their turn."""
+    def _kill_strays(self, died: Sequence[int]) -> None:
+        """Kill what processes that have died left, and what may have been theirs. Returns when they are dead, with all
+        below them, which become strays in their turn."""
+        marks = ("", *map(self._mark, died))
         give_up_at = time.monotonic() + _STRAYS_S
         while strays := self._strays(table := processes.children_by_parent()):
+            others = [pid for pid in strays if processes.mark_of(pid) not in marks]
             if time.monotonic() > give_up_at:
-                self._left_alone.update(dict.fromkeys(strays))
-                return
+                others = strays
+            self._left_alone.update(dict.fromkeys(others))
             for stray in strays:
-                for pid in (stray, *processes.descendants(stray, table)):
-                    processes.send_signal(pid, signal.SIGKILL)
+                if stray not in self._left_alone:
+                    for pid in (stray, *processes.descendants(stray, table)):
+                        processes.send_signal(pid, signal.SIGKILL)
             time.sleep(_KILLS_EVERY_S)
             for stray in strays:
                 with suppress(ChildProcessError):

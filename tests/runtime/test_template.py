@@ -19,6 +19,7 @@ from tests.runtime.executor_bench import PATIENCE_S, is_alive
 
 PROGRAM = """
 import os, select, signal, socket, subprocess, sys
+from meshflow.runtime import processes
 from meshflow.runtime.template import Template
 
 class Late(Template):
@@ -44,6 +45,8 @@ template = Late(socket.socket(fileno=int(sys.argv[1])))
 birth = template.serve()
 if birth is not None:
     os.setsid()
+    if "marks" in sys.argv:
+        processes.mark(birth.mark)
     stray = subprocess.Popen(["sleep", "60"], start_new_session="own session" in sys.argv)
     os.write(birth.endpoints.stdout, b"%d" % stray.pid)
     os.read(birth.endpoints.jobs, 1)
@@ -108,13 +111,6 @@ def template() -> Iterator[LateTemplate]:
         yield LateTemplate(opened, "own session")
 
 
-@pytest.fixture
-def plain_template() -> Iterator[LateTemplate]:
-    """The same; what they will leave running stays in their session."""
-    with ExitStack() as opened:
-        yield LateTemplate(opened)
-
-
 def test_what_a_process_left_running_is_spared_if_the_order_to_retire_it_comes_with_its_end(
     template: LateTemplate,
 ) -> None:
@@ -151,16 +147,19 @@ def test_what_a_process_left_running_is_spared_if_another_is_killed_as_soon_as_i
     assert not is_alive(of_killed)
 
 
-def test_what_stayed_in_the_session_of_a_retired_process_is_spared_even_if_another_ends_at_the_same_time(
-    plain_template: LateTemplate,
+@pytest.mark.parametrize("flags", [(), ("own session", "marks")], ids=["its session", "its mark"])
+def test_by_session_or_mark_what_a_retired_process_left_is_told_from_what_another_left_that_ends_at_the_same_time(
+    flags: tuple[str, ...],
 ) -> None:
-    of_killed, until = plain_template.spawn(2)
-    stray = plain_template.stray_of_process()
-    os.close(until)
-    plain_template.until_ended(2)
+    with ExitStack() as opened:
+        template = LateTemplate(opened, *flags)
+        of_killed, until = template.spawn(2)
+        stray = template.stray_of_process()
+        os.close(until)
+        template.until_ended(2)
 
-    plain_template.order(Order.RETIRE, 1)
+        template.order(Order.RETIRE, 1)
 
-    assert {plain_template.report()[1], plain_template.report()[1]} == {1, 2}
-    assert is_alive(stray)
-    assert not is_alive(of_killed)
+        assert {template.report()[1], template.report()[1]} == {1, 2}
+        assert is_alive(stray)
+        assert not is_alive(of_killed)
