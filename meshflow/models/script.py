@@ -12,6 +12,7 @@ Invariants:
 
 import difflib
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -108,26 +109,31 @@ def _neighbours_hidden(folder: Path) -> Iterator[None]:
 
 def _take_neighbours(folder: Path) -> dict[str, ModuleType]:
     """Take the modules of `folder`, and of the packages in it, out of `sys.modules` and return them."""
+    if folder.name in _INSTALLED:
+        return {}
+    # Texts, for a program has hundreds of modules and may submit hundreds of workflows.
+    inside = os.path.join(folder, "")
     loaded = dict(sys.modules)
-    tops = [name for name, module in loaded.items() if _is_neighbour(name, module, folder)]
-    taken = {name: module for name, module in loaded.items() if name.partition(".")[0] in tops}
+    tops = {name: None for name, module in loaded.items() if "." not in name and _is_neighbour(name, module, inside)}
+    taken = {name: module for name, module in loaded.items() if name.partition(".")[0] in tops} if tops else {}
     for name in taken:
         del sys.modules[name]
     return taken
 
 
-def _is_neighbour(name: str, module: ModuleType, folder: Path) -> bool:
-    """Whether this is a module, or a package with all its parts, that lies directly in `folder` as Python source.
+def _is_neighbour(name: str, module: ModuleType, inside: str) -> bool:
+    """Whether this is a module, or a package with all its parts, that lies directly in a folder as Python source;
+    `inside` is what the paths of that begin with.
 
     The running program is none, nor is MeshFlow, even where someone works in a checkout of it, nor anything installed,
     even where someone keeps a workflow in `site-packages`.
     """
-    if "." in name or name in ("__main__", "meshflow") or folder.name in _INSTALLED:
+    if name in ("__main__", "meshflow"):
         return False
     file = getattr(module, "__file__", None)
     # A package without `__init__.py` has no file, but perhaps several folders.
     places = [file] if isinstance(file, str) else list(getattr(module, "__path__", ()))
-    expected = (str(folder / f"{name}.py"), str(folder / name / "__init__.py"), str(folder / name))
+    expected = (f"{inside}{name}.py", f"{inside}{name}/__init__.py", f"{inside}{name}")
     return bool(places) and all(place in expected for place in places)
 
 
