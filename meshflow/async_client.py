@@ -7,7 +7,7 @@
 
 Invariants:
 1. The connection to the mesh belongs to one thread, which does one thing after the other. Who follows a run has a
-   connection and a thread to itself for as long.
+   connection and a thread to itself for as long; all who wait for ends share one (`waits.py`).
 2. What came of calls is brought to the loop by the handful: what arrives before the loop looks costs one wake-up.
 3. Who gives up waiting for a call ends it: a future that is cancelled, or whose task is, is that of a call that is
    ended, even if it runs. A run goes on, whoever waits for it.
@@ -39,9 +39,12 @@ from meshflow.models.workflow import Workflow
 from meshflow.models.workflow_function import WorkflowFunction
 from meshflow.queue.models import JobEvent
 from meshflow.references import LAST
+from meshflow.waits import Waits
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_NOT_OPEN = "this client is not open: use it in `async with`, or await it"
 
 _PORTION = 1024
 """Calls that `map` pickles before the loop has its turn, which is after some ten milliseconds."""
@@ -176,6 +179,7 @@ class AsyncClient:
         self._thread: ThreadPoolExecutor | None = None
         self._client: Client | None = None
         self._bridge: _Bridge | None = None
+        self._waits: Waits | None = None
 
     def __await__(self) -> Generator[Any, None, "AsyncClient"]:
         return self.__aenter__().__await__()
@@ -183,7 +187,9 @@ class AsyncClient:
     async def __aenter__(self) -> "AsyncClient":
         self._thread = ThreadPoolExecutor(1, "meshflow-async")
         try:
-            self._client, self._bridge = await self.perform(partial(self._open, asyncio.get_running_loop()))
+            self._client, self._bridge, self._waits = await self.perform(
+                partial(self._open, asyncio.get_running_loop())
+            )
         except BaseException:
             self._thread.shutdown(wait=False)
             raise
@@ -192,7 +198,7 @@ class AsyncClient:
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[Client, _Bridge]:
+    def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[Client, _Bridge, Waits]:
         given = self._given
         if given is None:
             client = Client(self._config, self._connect)
@@ -200,14 +206,15 @@ class AsyncClient:
             client = Client(given.config, mesh=given.mesh.another())
         bridge = _Bridge(loop, client.mesh.hire)
         bridge.calls.start()  # So that no call has to wait for it, and the loop with it.
-        return client, bridge
+        return client, bridge, Waits(client.mesh.another)
 
     async def close(self) -> None:
         """Leave the mesh. Runs go on; calls that have not ended are ended."""
-        client, bridge, thread = self._client, self._bridge, self._thread
-        self._client = self._bridge = None
-        if client is not None and bridge is not None and thread is not None:
+        client, bridge, waits, thread = self._client, self._bridge, self._waits, self._thread
+        self._client = self._bridge = self._waits = None
+        if client is not None and bridge is not None and waits is not None and thread is not None:
             await self.perform(bridge.close)
+            await self.perform(waits.close)
             await self.perform(client.close)
             thread.shutdown(wait=False)
 
@@ -217,7 +224,7 @@ class AsyncClient:
     def calling(self) -> AsyncCalling:
         """Submits functions as this client does without further options."""
         if self._bridge is None:
-            raise RuntimeError("this client is not open: use it in `async with`, or await it")
+            raise RuntimeError(_NOT_OPEN)
         return AsyncCalling(self._bridge, CallOptions())
 
     def options(self, **changes: Any) -> AsyncCalling:
@@ -340,9 +347,16 @@ class AsyncClient:
             thread.shutdown(wait=False)
 
     @property
+    def waits(self) -> Waits:
+        """The ends of runs that are waited for."""
+        if self._waits is None:
+            raise RuntimeError(_NOT_OPEN)
+        return self._waits
+
+    @property
     def _opened(self) -> Client:
         if self._client is None:
-            raise RuntimeError("this client is not open: use it in `async with`, or await it")
+            raise RuntimeError(_NOT_OPEN)
         return self._client
 
     async def perform(self, act: Callable[[], T]) -> T:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from meshflow.core.records import RunRecord, State
 from meshflow.follow import News
-from meshflow.following import Listening
 from meshflow.ids import RunId
 from meshflow.printed import Line
 from meshflow.queue.models import JobEvent
 from meshflow.references import WaitTimeout
 from meshflow.run_handle import RunHandle
 from meshflow.run_view import RunView
-from meshflow.wait import Waiter
 
 if TYPE_CHECKING:
     from meshflow.async_client import AsyncClient
@@ -56,16 +54,12 @@ class AsyncRunHandle:
         Raises:
             WaitTimeout: the time is over; the run goes on.
         """
-        waiter = Waiter(self.id)
         try:
             async with asyncio.timeout(timeout_s):
-                listened = self._client.listen(lambda mesh: Listening(mesh, self.id, [waiter], with_tasks=False))
-                async with aclosing(listened) as told:
-                    async for _ in told:
-                        pass
+                record = await asyncio.wrap_future(self._client.waits.wait(self.id))
         except TimeoutError:
             raise WaitTimeout(f"run {self.id} did not end within {timeout_s:g} s; it goes on") from None
-        return waiter.record.state
+        return record.state
 
     async def result(self, task: str, dag: str | None = None) -> Any:
         """What a task that has ended has handed on; as `RunHandle.result`."""

@@ -17,7 +17,7 @@ from meshflow.references import NotFound, WaitTimeout
 from meshflow.store.remote import TooLargeForMesh
 from meshflow.wait import Waiter
 
-_WATCH_S = 30.0
+WATCH_S = 30.0
 """For how long pushes are asked for; asked for anew after half of it, or when the node changed."""
 
 _STEP_S = 1.0
@@ -34,7 +34,8 @@ _DISCOVER_S = 1.0
 _RECENT_COUNT = 100
 """How many of the newest runs are looked at then: more than start within `_DISCOVER_S` while all pushes are lost."""
 
-_ALL_RUNS = RunId("")
+ALL_RUNS = RunId("")
+"""What is watched by who watches all."""
 
 
 class Listening:
@@ -48,7 +49,7 @@ class Listening:
         """Why nothing comes at present; empty if all is well."""
         self._mesh = mesh
         self._listeners = {listener.run: listener for listener in listeners}
-        self._watch = Watch(watched, _WATCH_S, with_tasks)
+        self._watch = Watch(watched, WATCH_S, with_tasks)
         self._watch_at = 0.0
         self._generation = -1
         self._is_reading = True
@@ -108,7 +109,7 @@ class Listening:
         if now >= self._watch_at or self._mesh.generation != self._generation:
             self._mesh.hint(self._watch)
             self._generation = self._mesh.generation
-            self._watch_at = now + _WATCH_S / 2
+            self._watch_at = now + WATCH_S / 2
 
     def _ask(self, now: float) -> bool:
         """Ask the store what the listeners want to know; whether there was anything."""
@@ -171,7 +172,7 @@ class FollowingAll(Listening):
     """Follows every run of the mesh from now on: those that are open, and those that begin later. It has no end."""
 
     def __init__(self, mesh: Mesh) -> None:
-        super().__init__(mesh, _ALL_RUNS, [])
+        super().__init__(mesh, ALL_RUNS, [])
         self._known: dict[RunId, None] = {}
         """Runs that are or were followed, or had ended before."""
         self._discover_at = 0.0

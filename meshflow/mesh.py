@@ -48,8 +48,8 @@ class Link(Protocol):
             MessageTooLarge: it cannot be sent.
         """
 
-    def receive(self, timeout_s: float) -> Message | None:
-        """The next message; None if none came in time.
+    def receive(self, timeout_s: float, interrupt: int = -1) -> Message | None:
+        """The next message; None if none came in time, or until the descriptor `interrupt` was readable.
 
         Raises:
             Unreachable: the node cannot be spoken to, now and for ever over this link.
@@ -99,6 +99,7 @@ class Mesh:
         timeout_s: float,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        interrupt: int = -1,
     ) -> None:
         self.now = now
         """The clock of this client, in monotonic seconds."""
@@ -110,6 +111,7 @@ class Mesh:
         self._addresses = addresses
         self._hire = hire
         self._timeout_s = timeout_s
+        self._interrupt = interrupt
         self._link: Link | None = None
         self._address = ""
         self._number = 0
@@ -145,10 +147,19 @@ class Mesh:
         self._current()
         return self._hire(self.living(), max_out)
 
-    def another(self) -> "Mesh":
-        """A connection to the same mesh, for another thread."""
+    def another(self, interrupt: int = -1) -> "Mesh":
+        """A connection to the same mesh, for another thread; its `news` does not wait while the descriptor `interrupt`
+        is readable."""
         known = self._known_addresses()
-        return Mesh(self._dial, lambda: [*known, *self._addresses()], self._hire, timeout_s=self._timeout_s)
+        return Mesh(
+            self._dial,
+            lambda: [*known, *self._addresses()],
+            self._hire,
+            timeout_s=self._timeout_s,
+            now=self.now,
+            sleep=self.sleep,
+            interrupt=interrupt,
+        )
 
     def living(self) -> tuple[Member, ...]:
         """The members that are not known to be gone, as they were last heard of."""
@@ -197,7 +208,7 @@ class Mesh:
         link = self._current()
         until = self.now() + timeout_s
         while True:
-            message = self._receive(link, max(0.0, until - self.now()))
+            message = self._receive(link, max(0.0, until - self.now()), self._interrupt)
             if isinstance(message, Watched):
                 return message
             if isinstance(message, NodeStatus):
@@ -325,10 +336,10 @@ class Mesh:
                 if address != taken:
                     link.close()
 
-    def _receive(self, link: Link, timeout_s: float) -> Message | None:
+    def _receive(self, link: Link, timeout_s: float, interrupt: int = -1) -> Message | None:
         """The next message; None if there is none, or none will come, which ends the use of the link."""
         try:
-            return link.receive(timeout_s)
+            return link.receive(timeout_s, interrupt)
         except (Unreachable, PeerError):
             if link is self._link:
                 self.close()

@@ -4,7 +4,7 @@ A waiter is fed and asked like a follower (`follow.py`), but it takes part of th
 
 Invariants:
 1. The log is applied in order of seq, each batch once, whether it was pushed or read.
-2. Pushes are a convenience: with all of them lost the end is known `_QUIET_S` later.
+2. Pushes are a convenience: with all of them lost the end is known `quiet_s` later.
 3. The record that is given out says how the run ended also while the one in the store does not yet.
 """
 
@@ -16,7 +16,7 @@ from meshflow.core.requests import Answer, LoadRun, ReadLog, Request
 from meshflow.follow import News
 from meshflow.ids import RunId
 
-_QUIET_S = 1.0
+QUIET_S = 1.0
 """A log that was silent for so long is read: as for those who follow the run."""
 
 
@@ -25,6 +25,8 @@ class Waiter:
 
     def __init__(self, run: RunId) -> None:
         self.run = run
+        self.quiet_s = QUIET_S
+        """A log that was silent for so long is read."""
         self.is_gone = False
         """There is no such run, or no longer."""
         self._record: RunRecord | None = None
@@ -93,7 +95,7 @@ class Waiter:
                 for batch in answer:
                     self._apply(batch, now)
                 # The store may have more than it gave at once.
-                self._read_at = now if self._next_seq > since else now + _QUIET_S
+                self._read_at = now if self._next_seq > since else now + self.quiet_s
             case _:
                 raise AssertionError(f"a waiter does not ask {request!r}")
 
@@ -101,7 +103,7 @@ class Waiter:
         if batch.seq < self._next_seq:
             return
         self._next_seq = batch.seq + 1
-        self._read_at = now + _QUIET_S
+        self._read_at = now + self.quiet_s
         for entry in batch.entries:
             match entry:
                 case Claimed() if self._started_at is None:

@@ -62,7 +62,7 @@ class FakeLink:
             self._node.heard.append(message)
             self.inbox.extend(self._mesh.answer(self._node, message, self))
 
-    def receive(self, timeout_s: float) -> Message | None:
+    def receive(self, timeout_s: float, interrupt: int = -1) -> Message | None:
         assert not self.is_closed
         if self._node is None:
             raise NobodyThere(self._address, "connection refused")

@@ -43,6 +43,19 @@ def test_receiving_waits_for_as_long_as_it_is_told(loopback: Loopback) -> None:
     assert 0.05 <= time.monotonic() - started_at < 0.05 + _PROMPTLY_S
 
 
+def test_a_wait_is_interrupted_by_a_descriptor_that_is_readable(loopback: Loopback) -> None:
+    line = loopback.line(loopback.node().address)
+    reading, writing = os.pipe()
+    assert line.receive(0.05, reading) is None
+    os.write(writing, b"!")
+    started_at = time.monotonic()
+    assert line.receive(10.0, reading) is None
+    assert time.monotonic() - started_at < _PROMPTLY_S
+    os.close(reading)
+    os.close(writing)
+    assert line.receive(0.0) is None
+
+
 def test_nobody_at_the_address_is_said_at_once(loopback: Loopback) -> None:
     gone = loopback.node()
     loopback.end(gone)

@@ -117,8 +117,9 @@ class Line:
         with suppress(zmq.Again):  # the queue is full, or the connection has failed, which `receive` says
             self._ends[0].socket.send(data, zmq.NOBLOCK)
 
-    def receive(self, timeout_s: float) -> Message | None:
-        """The next message of the node; None when there is none for `timeout_s`.
+    def receive(self, timeout_s: float, interrupt: int = -1) -> Message | None:
+        """The next message of the node; None when there is none for `timeout_s`, or until the descriptor `interrupt` is
+        readable.
 
         Raises:
             NobodyThere, NotANode, WrongKey: the node at the address cannot be spoken to, for that reason.
@@ -138,7 +139,19 @@ class Line:
             left_s = give_up_at - time.monotonic()
             if left_s <= 0:
                 return None
-            self._poller.poll(math.ceil(left_s * 1000))
+            if self._wait(left_s, interrupt):
+                return None
+
+    def _wait(self, seconds: float, interrupt: int) -> bool:
+        """Wait for something to happen; whether it was the interrupt."""
+        if interrupt < 0:
+            self._poller.poll(math.ceil(seconds * 1000))
+            return False
+        self._poller.register(interrupt, zmq.POLLIN)
+        try:
+            return any(ready == interrupt for ready, _ in self._poller.poll(math.ceil(seconds * 1000)))
+        finally:
+            self._poller.unregister(interrupt)
 
     def _diagnose(self) -> Unreachable | None:
         for end in list(self._ends):
