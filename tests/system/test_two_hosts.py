@@ -5,6 +5,8 @@ first, and borrows the first one's store.
 """
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -108,6 +110,30 @@ def test_runs_pause_while_the_host_with_the_store_is_dead(pair: tuple[RealMesh, 
     assert "The value is: 7" in done.stdout
     assert ran.read_text().splitlines() == ["began", "ended"]
 
+
+def test_calls_of_a_client_are_made_on_the_other_host(pair: tuple[RealMesh, RealMesh], hosts: list[str]) -> None:
+    """The first host has no slots, and processes of the second cannot reach the client but through the mesh."""
+    first, second = pair
+    program = first.write("calls.py", CALLS)
+    command = ["ip", "netns", "exec", hosts[0], sys.executable, str(program), str(second.pid("second"))]
+    called = subprocess.run(command, env=first.environment, capture_output=True, text=True, timeout=60, check=False)
+    assert called.returncode == 0, called.stderr
+    assert called.stdout.split() == ["125250", "8000000"]
+
+
+CALLS = """
+import os, sys
+import meshflow
+
+def grandparent():
+    with open(f"/proc/{os.getppid()}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+with meshflow.Client() as client:
+    assert client.submit(grandparent).result(30) == int(sys.argv[1])
+    print(sum(client.gather(client.map(abs, range(-500, 0)))))
+    print(len(client.submit(bytes, 8_000_000).result(30)))
+"""
 
 GATED = """
 import os, time
