@@ -13,6 +13,7 @@ QUESTIONS = (
     "takeover",
     "node_start",
     "mesh_growth",
+    "budget",
     "peers",
 )
 LONG_QUESTIONS = ("calls", "membership", "membership_sizes")
