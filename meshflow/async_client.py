@@ -8,29 +8,22 @@
 Invariants:
 1. The connection to the mesh belongs to one thread, which does one thing after the other. Who follows a run has a
    connection and a thread to itself for as long; all who wait for ends share one (`waits.py`).
-2. What came of calls is brought to the loop by the handful: what arrives before the loop looks costs one wake-up.
-3. Who gives up waiting for a call ends it: a future that is cancelled, or whose task is, is that of a call that is
-   ended, even if it runs. A run goes on, whoever waits for it.
+2. A run goes on, whoever waits for it; who gives up a call ends it (`async_calls.py`).
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
-from dataclasses import replace
+from contextlib import aclosing
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
+from meshflow.async_calls import AsyncCalling, AsyncFuture, Bridge, as_completed, gather
 from meshflow.async_run_handle import AsyncRunHandle
-from meshflow.call_future import CallFuture
-from meshflow.call_maker import CallMaker
-from meshflow.calls import CallOptions, Calls
+from meshflow.calls import CallOptions
 from meshflow.client import Client
 from meshflow.config import Config
-from meshflow.core.calling import Call
 from meshflow.core.records import RunRecord
 from meshflow.follow import News
 from meshflow.following import FollowingAll, Listening
@@ -46,125 +39,6 @@ T = TypeVar("T")
 
 _NOT_OPEN = "this client is not open: use it in `async with`, or await it"
 
-_PORTION = 1024
-"""Calls that `map` pickles before the loop has its turn, which is after some ten milliseconds."""
-
-
-class AsyncFuture(asyncio.Future[T], Generic[T]):
-    """The outcome of one call, to be awaited. To cancel it ends the call."""
-
-    def __init__(self, bridge: "_Bridge", call: Call) -> None:
-        super().__init__(loop=bridge.loop)
-        self._bridge = bridge
-        self._call = call
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Give up the call, and end it even if it runs. False: it has ended already."""
-        if not super().cancel(msg):
-            return False
-        self._bridge.end(self._call)
-        return True
-
-
-class _Far(CallFuture[T], Generic[T]):
-    """The end of a future where its call is made: nobody waits there, so what came of it only passes."""
-
-    def __init__(self, bridge: "_Bridge", call: Call) -> None:
-        super().__init__(call)
-        self._bridge = bridge
-        self.near: AsyncFuture[T] = AsyncFuture(bridge, call)
-
-    def set_result(self, result: T) -> None:
-        """Pass a result on."""
-        self._bridge.bring(self.near, None, result)
-
-    def set_exception(self, exception: BaseException | None) -> None:
-        """Pass an error on."""
-        self._bridge.bring(self.near, exception, None)
-
-
-class _Bridge:
-    """Brings what came of calls from the thread that makes them to the loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, hire: Callable[[], CallMaker]) -> None:
-        self.loop = loop
-        self.calls = Calls(hire, partial(_Far, self))
-        self._arrived: deque[tuple[AsyncFuture[Any], BaseException | None, Any]] = deque()
-        self._is_awaited = False
-        """Whether the loop will look."""
-        self._is_closed = False
-
-    def close(self) -> None:
-        """End all calls. Who awaits one hears of it, and asyncio does not complain of those that nobody awaits."""
-        self._is_closed = True
-        self.calls.close()
-
-    def end(self, call: Call) -> None:
-        """In the loop: end a call."""
-        if isinstance(call.mark, CallFuture):
-            self.calls.cancel([call.mark])
-
-    def bring(self, future: AsyncFuture[Any], error: BaseException | None, result: Any) -> None:
-        """In the thread: have the loop settle a future."""
-        self._arrived.append((future, error, result))
-        if not self._is_awaited:
-            self._is_awaited = True
-            with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-                self.loop.call_soon_threadsafe(self._settle)
-
-    def _settle(self) -> None:
-        self._is_awaited = False  # Before it looks: what arrives from now on may be missed.
-        while self._arrived:
-            future, error, result = self._arrived.popleft()
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(result)
-            elif isinstance(error, StopIteration):  # Which a coroutine would take for an end of its own.
-                wrapped = RuntimeError(f"the call raised StopIteration: {error}")
-                wrapped.__cause__ = error
-                future.set_exception(wrapped)
-            else:
-                future.set_exception(error)
-            if self._is_closed:
-                future.exception()
-
-
-class AsyncCalling:
-    """Submits functions with certain options; `AsyncClient.options` makes one."""
-
-    def __init__(self, bridge: _Bridge, options: CallOptions) -> None:
-        self._bridge = bridge
-        self._options = options
-
-    def options(self, **changes: Any) -> "AsyncCalling":
-        """The same with other options; see `CallOptions`."""
-        return AsyncCalling(self._bridge, replace(self._options, **changes))
-
-    def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> AsyncFuture[T]:
-        """Call a function on the mesh; as `AsyncClient.submit`."""
-        return _near(self._bridge.calls.submit(self._options, function, arguments, keywords))
-
-    async def map(self, function: Callable[..., T], /, *iterables: Iterable[Any]) -> list[AsyncFuture[T]]:
-        """Call a function for each element, or for each row of several iterables; as `AsyncClient.map`."""
-        made: list[AsyncFuture[T]] = []
-        rows = zip(*iterables, strict=False)
-        try:
-            while portion := list(islice(rows, _PORTION)):
-                made += map(_near, self._bridge.calls.map(self._options, function, portion))
-                await asyncio.sleep(0)
-        except BaseException:
-            for future in made:
-                future.cancel()
-            raise
-        return made
-
-
-def _near(far: CallFuture[T]) -> AsyncFuture[T]:
-    assert isinstance(far, _Far)
-    near: AsyncFuture[T] = far.near
-    return near
-
 
 class AsyncClient:
     """A way into a mesh, for one event loop: to be used in `async with`, or awaited and closed by hand."""
@@ -178,7 +52,7 @@ class AsyncClient:
         self._given = client
         self._thread: ThreadPoolExecutor | None = None
         self._client: Client | None = None
-        self._bridge: _Bridge | None = None
+        self._bridge: Bridge | None = None
         self._waits: Waits | None = None
 
     def __await__(self) -> Generator[Any, None, "AsyncClient"]:
@@ -198,21 +72,20 @@ class AsyncClient:
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[Client, _Bridge, Waits]:
+    def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[Client, Bridge, Waits]:
         given = self._given
         if given is None:
             client = Client(self._config, self._connect)
         else:
             client = Client(given.config, mesh=given.mesh.another())
-        bridge = _Bridge(loop, client.mesh.hire)
-        bridge.calls.start()  # So that no call has to wait for it, and the loop with it.
-        return client, bridge, Waits(client.mesh.another)
+        return client, Bridge(loop, client.mesh.hire), Waits(client.mesh.another)
 
     async def close(self) -> None:
         """Leave the mesh. Runs go on; calls that have not ended are ended."""
         client, bridge, waits, thread = self._client, self._bridge, self._waits, self._thread
         self._client = self._bridge = self._waits = None
         if client is not None and bridge is not None and waits is not None and thread is not None:
+            bridge.hand_over()
             await self.perform(bridge.close)
             await self.perform(waits.close)
             await self.perform(client.close)
@@ -269,36 +142,13 @@ class AsyncClient:
     async def gather(self, futures: Iterable[Awaitable[T]], *, return_exceptions: bool = False) -> list[T]:
         """The results of futures, in their order; as `asyncio.gather`. With `return_exceptions`, errors stand in the
         place of results."""
-        results: list[Any] = await asyncio.gather(*futures, return_exceptions=return_exceptions)
-        return results
+        return await gather(futures, return_exceptions=return_exceptions)
 
-    async def as_completed(
+    def as_completed(
         self, futures: Iterable[AsyncFuture[T]], timeout_s: float | None = None
     ) -> AsyncGenerator[AsyncFuture[T], None]:
-        """The futures as they end, the first first.
-
-        Raises:
-            TimeoutError: not all have ended after so many seconds.
-        """
-        ended: asyncio.Queue[AsyncFuture[T]] = asyncio.Queue()
-        waited = dict.fromkeys(futures)
-        loop = asyncio.get_running_loop()
-        until = None if timeout_s is None else loop.time() + timeout_s
-
-        def end(future: asyncio.Future[T]) -> None:
-            assert isinstance(future, AsyncFuture)
-            ended.put_nowait(future)
-
-        for future in waited:
-            future.add_done_callback(end)
-        try:
-            for _ in range(len(waited)):
-                async with asyncio.timeout_at(until):
-                    future = await ended.get()
-                yield future
-        finally:
-            for future in waited:
-                future.remove_done_callback(end)
+        """The futures as they end, the first first; as `async_calls.as_completed`."""
+        return as_completed(futures, timeout_s)
 
     def cancel(self, futures: Iterable[AsyncFuture[Any]]) -> None:
         """End calls, even those that run."""

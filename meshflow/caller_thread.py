@@ -384,8 +384,8 @@ def _settle_batch(ended: Ended) -> int:
 
 
 def _settle(call: Call, is_result: bool, value: Any) -> None:
-    future = call.mark
-    if not isinstance(future, Future):
+    future: Any = call.mark
+    if future is None:
         return
     call.mark = None
     with suppress(InvalidStateError):  # It was cancelled while it was being sent.

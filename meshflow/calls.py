@@ -10,7 +10,7 @@ outlive the program is a workflow.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
@@ -63,7 +63,7 @@ class Calls:
             PickleFailed: the function or an argument cannot be pickled.
             NoMesh: no node answers.
         """
-        what, code = _described(options, function)
+        what, code = described(options, function)
         future = self._call(what, dump_arguments(arguments, keywords))
         self.start().make([future.call], code)
         return future
@@ -73,7 +73,7 @@ class Calls:
     ) -> list[CallFuture[T]]:
         """A call for each row of arguments. Raises as `submit`, or whatever `rows` raise; then the calls that were
         handed over before are cancelled."""
-        what, code = _described(options, function)
+        what, code = described(options, function)
         maker = self.start()
         made: list[CallFuture[T]] = []
         calls: list[Call] = []
@@ -95,9 +95,12 @@ class Calls:
 
     def cancel(self, ended: Iterable[CallFuture[Any]]) -> None:
         """End these calls, even those that run."""
+        self.end([future.call for future in ended if not future.done()])
+
+    def end(self, calls: Sequence[Call]) -> None:
+        """End calls, which cancels those of their futures that can be."""
         with self._lock:
             maker = self._maker
-        calls = [future.call for future in ended if not future.done()]
         if maker is not None and calls:
             maker.end(calls)
 
@@ -174,7 +177,12 @@ def _error_of(future: futures.Future[Any]) -> BaseException | None:
     return futures.CancelledError() if future.cancelled() else future.exception()
 
 
-def _described(options: CallOptions, function: Callable[..., object]) -> tuple[Function, bytes]:
+def described(options: CallOptions, function: Callable[..., object]) -> tuple[Function, bytes]:
+    """What is called and how, and its code.
+
+    Raises:
+        PickleFailed: the function cannot be pickled.
+    """
     digest, code = dump_function(function)
     name = getattr(function, "__name__", "") or type(function).__name__
     return Function(digest, str(name), options.queue, options.priority, options.timeout_s, options.at_most_once), code

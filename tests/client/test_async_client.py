@@ -14,7 +14,8 @@ import pytest
 
 import meshflow
 from meshflow import task, workflow
-from meshflow.async_client import AsyncClient, AsyncFuture
+from meshflow.async_calls import AsyncFuture
+from meshflow.async_client import AsyncClient
 from meshflow.client import Client
 from meshflow.core.records import State
 from meshflow.mesh import NoMesh
