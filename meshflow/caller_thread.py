@@ -25,12 +25,13 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
-from meshflow.core.caller import Caller, Ended
+from meshflow.core.caller import Caller
 from meshflow.core.caller_settings import CallerSettings
 from meshflow.core.calling import Call
 from meshflow.core.client_messages import AskStatus, NodeStatus
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Effect, Send
+from meshflow.core.ended import Ended
 from meshflow.core.leasing import Feed, HangUp
 from meshflow.core.member import Member, Status
 from meshflow.core.messages import Message
@@ -224,6 +225,8 @@ class CallerThread:
         self._deliver()  # Before all that is to be sent: somebody waits for it.
         if self._connections.disconnected():
             self._asked_at = self._looked_at = -math.inf
+        for node in self._connections.broken():
+            self._perform(self._caller.broke(node))
         if now - self._looked_at >= _ASK_S:
             self._look_at_keys(now)
         self._perform([*answers, *self._caller.flush(now)])

@@ -14,13 +14,13 @@ Invariants:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from meshflow.core.attempts import Attempt
 from meshflow.core.caller_settings import MARGIN_BYTES, CallerSettings
 from meshflow.core.calling import Call, Function
 from meshflow.core.dispatch import Dispatcher, DispatchSettings
 from meshflow.core.effects import Effect, Send
+from meshflow.core.ended import Ended, stranded, too_large
 from meshflow.core.handouts import Handouts
 from meshflow.core.leases import TakeBack
 from meshflow.core.leasing import Feed, HangUp, Leasing
@@ -54,20 +54,6 @@ _EPOCH = 1
 
 _MAX_WORK_BYTES = 8 * 1024 * 1024
 """A message that is larger than this carries one batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What came of some calls, in the order of their arguments."""
-
-    calls: tuple[Call, ...]
-    value: bytes = b""
-    """What the task process of another host made of them. It may be of the first few calls only: see
-    `Caller.cut_short`."""
-    results: tuple[object, ...] = ()
-    """What a lease made of them, instead."""
-    reason: str = ""
-    """Why there is neither."""
 
 
 class Caller:
@@ -120,7 +106,7 @@ class Caller:
         if large and self._waiting.may_be_large(function):
             self._waiting.add(large, code, are_large=True)
         else:
-            self.ended += [_too_large(call, code, room_bytes) for call in large]
+            self.ended += [too_large(call, code, room_bytes) for call in large]
         fitting = [call for call in calls if len(call.data) <= room_bytes] if large else calls
         if fitting:
             self._waiting.add(fitting, code)
@@ -195,7 +181,7 @@ class Caller:
             if node not in alive:
                 for number, _ in self._handouts.at(node):
                     self._lose(number, "its node is gone")
-        self.ended += [_stranded(call) for call in self._waiting.take_stranded()]
+        self.ended += [stranded(call) for call in self._waiting.take_stranded()]
         for node in [node for node in self._seen if node not in alive]:
             del self._seen[node]
 
@@ -263,6 +249,11 @@ class Caller:
         # Says that this client is there, too; it may have nothing else to say for hours.
         effects: list[Effect] = [Send(sender, ReportsAck(self._run, self._seen[sender] + 1))]
         return [*effects, Send(sender, Cancel(stale))] if stale else effects
+
+    def broke(self, node: NodeId) -> list[Effect]:
+        """The connection to a node broke. What is said now is the first that it hears when it is back, so that it does
+        not take this client for gone."""
+        return [Send(node, Owned(self._run, _EPOCH))] if node in self._seen else []
 
     def close(self) -> list[Effect]:
         """The client leaves: nodes end what they have of it, and forget it. What has not ended does so now."""
@@ -381,20 +372,3 @@ class Caller:
             else:
                 again.append(call)
         self._waiting.again(again)
-
-
-def _too_large(call: Call, code: bytes, room_bytes: int) -> Ended:
-    return Ended(
-        (call,),
-        reason=f"its arguments take {len(call.data)} bytes and its code {len(code)}; together they may take "
-        f"{room_bytes + len(code)} (limits.max_message_bytes is {MARGIN_BYTES} more); hand over the path of a file, or "
-        "raise the limit on all nodes and here",
-    )
-
-
-def _stranded(call: Call) -> Ended:
-    return Ended(
-        (call,),
-        reason=f"its arguments take {len(call.data)} bytes, too much for a message to another host "
-        "(limits.max_message_bytes), and no node of this host is left that could make it",
-    )

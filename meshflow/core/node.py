@@ -290,6 +290,14 @@ class Node:
         """The connection to a peer broke: a reason to probe it, not a proof of anything."""
         return self._react(self.membership.disconnected(peer, now), now)
 
+    def somebody_left(self, now: float) -> None:
+        """A connection that came in has ended, of a peer or a client."""
+        self._callers.somebody_left(now)
+
+    def unreached(self, peer: NodeId) -> None:
+        """What was to be sent to a peer or a client was not: there is no connection to it."""
+        self._callers.unreached(peer)
+
     # --- time ---
 
     def flush(self, now: float) -> list[Effect]:
@@ -303,6 +311,7 @@ class Node:
         for client in self._callers.gone(now):
             # If it is there all the same, it must not count on credit that is void.
             effects += [*self._worker.caller_gone(client), Send(client, Demand(0, 0))]
+        effects += [self._worker.holding(client) for client in self._callers.to_ask(now)]
         while True:
             effects += self._outward(self._runs.flush(now, self.wall_offset_s))
             effects += self._publish(now)
@@ -363,9 +372,7 @@ class Node:
     def _doubt_owner(self, owner: NodeId, now: float) -> None:
         """An owner that is gone already is not told of again: whoever turned to it has to look for its successor."""
         member = self.membership.members.get(owner)
-        if owner in self._callers:
-            return
-        if member is None or member.status > Status.SUSPECT:
+        if owner not in self._callers and (member is None or member.status > Status.SUSPECT):
             self._worker.owner_gone(owner, now)
 
     def _refresh_members(self) -> None:

@@ -129,7 +129,11 @@ class Worker:
         """`sender` drives the run in `epoch`: everything about the run goes there now, and what we hold is told."""
         if epoch >= self._epochs.get(run, 0):
             self._turn_to(run, sender, epoch)
-        return [Send(sender, Holding(self._held_by_owner().get(sender, ()), *self._credit.totals(sender), run))]
+        return [self.holding(sender, run)]
+
+    def holding(self, owner: NodeId, answers: RunId | None = None) -> Send:
+        """Tell an owner what is held of its runs."""
+        return Send(owner, Holding(self._held_by_owner().get(owner, ()), *self._credit.totals(owner), answers))
 
     def owner_gone(self, peer: NodeId, now: float) -> None:
         """A node is dead or has left: its credit is void. Attempts and reports of its runs wait for their next owner,
@@ -160,8 +164,7 @@ class Worker:
 
     def output(self, attempt: Attempt, chunk: WriteOutput) -> None:
         """An attempt printed something."""
-        held = self._held.get(attempt)
-        if held is not None:
+        if (held := self._held.get(attempt)) is not None:
             self._report(Output(attempt, chunk), held.owner)
 
     def finished(self, report: Finished, now: float) -> None:
@@ -360,9 +363,7 @@ class Worker:
                 del self._locate_at[run]
                 continue
             self._locate_at[run] = now + self.settings.locate_s
-            if is_calls(run):
-                continue
-            if not self._asks.is_asking(Locating(run)):
+            if not is_calls(run) and not self._asks.is_asking(Locating(run)):
                 effects.append(self._asks.ask(Locating(run), LoadRun(run)))
         return effects
 
@@ -395,6 +396,5 @@ class Worker:
             if attempt.run == run:
                 held.owner = owner
         self._calls.send_again(run)
-        outbox = self._outboxes.get(run)
-        if outbox is not None:
+        if (outbox := self._outboxes.get(run)) is not None:
             outbox.turn_to(owner, epoch)

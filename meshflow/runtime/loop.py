@@ -183,6 +183,8 @@ class NodeLoop:
                 self._perform(self.node.handle(sender, message, now))
         for peer in self.transport.disconnected():
             self._perform(self.node.disconnected(peer, now))
+        if self.transport.lost_any():
+            self.node.somebody_left(now)
         for problem in self.transport.problems():
             log_problem(f"{problem.where}: {problem.error}")
         self._wake()
@@ -193,7 +195,8 @@ class NodeLoop:
         for effect in self.node.perform(effects):
             match effect:
                 case Send(to=to, message=message):
-                    self.transport.send(to, message)
+                    if not self.transport.send(to, message) and not self.transport.has_way_to(to):
+                        self.node.unreached(to)
                 case SendTo(address=address, message=message):
                     self.transport.send_to(address, message)
                 case Ask(token=token, requests=requests):

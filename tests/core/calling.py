@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from meshflow.core.attempts import Attempt
-from meshflow.core.caller import Caller, Ended
+from meshflow.core.caller import Caller
 from meshflow.core.caller_settings import CallerSettings
 from meshflow.core.calling import Call, Function
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Send
+from meshflow.core.ended import Ended
 from meshflow.core.messages import Demand, Finished, Job, Message, Report, Reports, Work
 from meshflow.core.records import State, Value
 from meshflow.ids import NodeId, calls_of

@@ -3,10 +3,10 @@
 import pytest
 
 from meshflow.core.attempts import Attempt
-from meshflow.core.caller import Ended
 from meshflow.core.caller_settings import MARGIN_BYTES
 from meshflow.core.calling import Call, Function
 from meshflow.core.client_messages import AskStatus
+from meshflow.core.ended import Ended
 from meshflow.core.messages import Job, Offer, Output, Reports, ReportsAck, Returned, Work
 from meshflow.core.records import State
 from meshflow.core.requests import WriteOutput

@@ -3,9 +3,9 @@
 import pytest
 
 from meshflow.core.attempts import Attempt
-from meshflow.core.caller import Ended
 from meshflow.core.calling import Function
 from meshflow.core.effects import Send
+from meshflow.core.ended import Ended
 from meshflow.core.messages import Cancel, Holding, Offer, Owned, ReportsAck, Returned
 from meshflow.core.records import State
 from meshflow.ids import NodeId
@@ -48,6 +48,12 @@ def test_a_call_that_outlives_too_many_nodes_fails() -> None:
         assert len(calling.jobs(node)) == 1
     calling.meet(ANN)
     assert calling.pop_ended() == [Ended((call,), reason="its node is gone, which has happened to it 3 times")]
+
+
+def test_a_node_whose_connection_broke_is_spoken_to_if_there_are_dealings_with_it() -> None:
+    calling, _, _ = out(b"7")
+    assert calling.caller.broke(ANN) == [Send(ANN, Owned(CALLS, 1))]
+    assert calling.caller.broke(NodeId("stranger")) == []
 
 
 def test_a_node_that_comes_back_is_told_to_end_what_was_given_to_another() -> None:

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from meshflow.core.attempts import Attempt
-from meshflow.core.caller import Caller, Ended
+from meshflow.core.caller import Caller
 from meshflow.core.caller_settings import MARGIN_BYTES, CallerSettings
 from meshflow.core.calling import Arguments, Call, Function
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Effect, Send
+from meshflow.core.ended import Ended
 from meshflow.core.leases import LEASE_S, LINGER_S, STALE_S
 from meshflow.core.leasing import Feed, HangUp
 from meshflow.core.messages import Cancel, Holding, Offer, Returned

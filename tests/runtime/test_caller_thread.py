@@ -11,8 +11,8 @@ import pytest
 from meshflow import caller_thread
 from meshflow.call_future import CallFuture
 from meshflow.caller_thread import CallerThread, CallFailed
-from meshflow.core.caller import Ended
 from meshflow.core.calling import Call, Function
+from meshflow.core.ended import Ended
 from meshflow.core.leasing import Feed
 from meshflow.core.requests import WriteOutput
 from meshflow.ids import NodeId, RunId

@@ -125,7 +125,7 @@ class Wire:
     def nothing(self, *arguments: object) -> list[Any]:
         return []
 
-    disconnected = problems = tick = close = nothing
+    disconnected = problems = tick = close = lost_any = nothing
 
 
 async def running(node: Stub) -> NodeLoop:

@@ -293,6 +293,20 @@ def test_a_peer_that_refuses_connections_is_reported_disconnected_once(loopback:
     assert node.problems() == []
 
 
+def test_a_client_that_is_gone_leaves_no_way_to_it_and_somebody_is_known_to_have_left(loopback: Loopback) -> None:
+    node, other = loopback.pair()
+    line = loopback.line(node.address)
+    line.send(Probe(1))
+    loopback.expect(node)
+    assert not node.lost_any()
+    assert (node.has_way_to(line.me), node.has_way_to(other.me), node.has_way_to(node_id(99))) == (True, True, False)
+    line.close()
+    loopback.run(until=node.lost_any)
+    loopback.run(until=lambda: not node.send(line.me, Probe(2)))
+    assert not node.has_way_to(line.me)
+    assert not node.lost_any()
+
+
 def test_a_peer_that_is_only_silent_is_not_reported(loopback: Loopback) -> None:
     """It may be stopped for a moment; how long to wait is for the membership to say."""
     node = loopback.node()

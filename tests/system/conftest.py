@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from meshflow.client import Client
 from tests.system.network import hosts
 from tests.system.real_mesh import RealMesh
 
-__all__ = ["MakeMesh", "hosts", "make_mesh", "mesh"]
+__all__ = ["MakeMesh", "calm", "client", "hosts", "make_mesh", "mesh"]
 
 MakeMesh = Callable[..., RealMesh]
 
@@ -26,6 +27,24 @@ def make_mesh(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeMe
     for mesh in meshes:
         mesh.close()
         print(mesh.logs())  # pytest shows it if the test failed
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
+    """One node with two slots, for all tests of a file that do it no harm."""
+    mesh = RealMesh(tmp_path_factory.mktemp("calm") / "mesh")
+    mesh.start("a")
+    mesh.await_ready()
+    yield mesh
+    mesh.close()
+    print(mesh.logs())
+
+
+@pytest.fixture
+def client(calm: RealMesh) -> Iterator[Client]:
+    """A client of that node."""
+    with calm.connect() as client:
+        yield client
 
 
 @pytest.fixture

@@ -200,6 +200,10 @@ class RealMesh:
 
     # --- the mesh from Python ---
 
+    def running_count(self) -> int:
+        """How many jobs run, on all nodes."""
+        return sum(len(report.status.running) for report in self.client().nodes() if report.status)
+
     def client(self) -> Client:
         """A way into the mesh; closed with it. The first is kept, for the methods below."""
         if not self._clients:

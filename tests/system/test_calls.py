@@ -4,12 +4,13 @@ import logging
 import operator
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,6 @@ pytestmark = pytest.mark.system
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # task processes need not import the tests
 
-IMPATIENT = ("-c", "import meshflow.core.callers as c; c.SILENT_S = 2.0; from meshflow.cli import main; main()")
-"""A node that takes a client for gone after two seconds of silence."""
-
 PROGRAM = """
 import sys, time
 from meshflow.client import Client
@@ -47,27 +45,6 @@ print("called", flush=True)
 def shared_square(number: int) -> int:
     time.sleep(0.0002)
     return number * number
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
-    """One node, for all tests that do it no harm."""
-    mesh = RealMesh(tmp_path_factory.mktemp("calm") / "mesh", program=IMPATIENT)
-    mesh.start("a")
-    mesh.await_ready()
-    yield mesh
-    mesh.close()
-    print(mesh.logs())
-
-
-@pytest.fixture
-def client(calm: RealMesh) -> Iterator[Client]:
-    with calm.connect() as client:
-        yield client
-
-
-def running_count(mesh: RealMesh) -> int:
-    return sum(len(report.status.running) for report in mesh.client().nodes() if report.status)
 
 
 def done_count(mesh: RealMesh, name: str) -> int:
@@ -188,11 +165,49 @@ def test_the_calls_of_a_program_end_with_it(calm: RealMesh, is_killed: bool) -> 
     with program.stdout:
         assert program.stdout.readline() == b"called\n"
         if is_killed:
-            assert running_count(calm) == 2
+            assert calm.running_count() == 2
             program.kill()
         assert program.wait(5.0) == (-signal.SIGKILL if is_killed else 0)
-    # Who exits says goodbye; who is killed is missed after two seconds.
-    eventually(lambda: running_count(calm) == 0, "the node ends them", 6.0 if is_killed else 1.9)
+    # Who exits says goodbye; who is killed is missed when its connection is gone and does not come back.
+    eventually(lambda: calm.running_count() == 0, "the node ends them", 4.0 if is_killed else 1.9)
+
+
+def test_the_calls_of_a_program_that_is_suspended_go_on_while_others_come_and_go(calm: RealMesh) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM + "time.sleep(100)"], env=calm.environment, stdout=subprocess.PIPE, cwd=calm.work
+    )
+    assert program.stdout is not None
+    with program.stdout:
+        assert program.stdout.readline() == b"called\n"
+        program.send_signal(signal.SIGSTOP)
+        until = time.monotonic() + 4.0
+        while time.monotonic() < until:
+            with calm.connect() as other:
+                other.nodes()
+            assert calm.running_count() == 2
+        program.kill()
+        program.wait(5.0)
+    eventually(lambda: calm.running_count() == 0, "the node ends them", 4.0)
+
+
+def cut_connections() -> int:
+    """End all connections over TCP of this process, as a network does that has forgotten them; how many."""
+    count = 0
+    for fileno in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError), socket.socket(fileno=os.dup(fileno)) as each:
+            if each.family == socket.AF_INET and each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 0:
+                each.shutdown(socket.SHUT_RDWR)
+                count += 1
+    return count
+
+
+def test_a_connection_that_breaks_costs_no_call(client: Client) -> None:
+    """Those that may be made once would fail if the node took the client for gone."""
+    futures = client.options(at_most_once=True).map(time.sleep, [4.0, 4.0])
+    eventually(lambda: all(future.running() for future in futures), "they run")
+    time.sleep(0.2)
+    assert cut_connections() > 0
+    assert client.gather(futures) == [None, None]
 
 
 def test_a_client_that_is_closed_ends_its_calls_and_makes_no_more(calm: RealMesh) -> None:
@@ -205,7 +220,7 @@ def test_a_client_that_is_closed_ends_its_calls_and_makes_no_more(calm: RealMesh
             future.result(5.0)
     with pytest.raises(RuntimeError, match="closed"):
         client.submit(abs, 1)
-    eventually(lambda: running_count(calm) == 0, "the node ends them", 1.9)
+    eventually(lambda: calm.running_count() == 0, "the node ends them", 1.9)
 
 
 def test_a_call_that_is_made_while_the_client_is_closed_is_settled(calm: RealMesh) -> None:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -46,23 +45,6 @@ d.define({PythonTask("quick", lambda data, store, signal, context: None): None})
 """
 
 
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
-    """One node with two slots, for all tests that do it no harm."""
-    mesh = RealMesh(tmp_path_factory.mktemp("calm") / "mesh")
-    mesh.start("a")
-    mesh.await_ready()
-    yield mesh
-    mesh.close()
-    print(mesh.logs())
-
-
-@pytest.fixture
-def client(calm: RealMesh) -> Iterator[Client]:
-    with calm.connect() as client:
-        yield client
-
-
 def caller_of(client: Client) -> Caller:
     """The machine in the client."""
     thread: Any = client.calling._calls.start()
@@ -73,10 +55,6 @@ def caller_of(client: Client) -> Caller:
 def fed_count(client: Client) -> int:
     """Packets that leases of this client were fed."""
     return caller_of(client)._leases._last_packet
-
-
-def running_count(mesh: RealMesh) -> int:
-    return sum(len(report.status.running) for report in mesh.client().nodes() if report.status)
 
 
 def squared(number: int) -> int:
@@ -216,10 +194,10 @@ def test_a_client_that_is_killed_leaves_no_process_busy(calm: RealMesh) -> None:
     assert program.stdout is not None
     with program.stdout:
         assert program.stdout.readline() == b"called\n"
-        assert running_count(calm) == 2
+        assert calm.running_count() == 2
         program.kill()
         program.wait(5.0)
-    eventually(lambda: running_count(calm) == 0, "they end after the call that runs", 5.0)
+    eventually(lambda: calm.running_count() == 0, "they end after the call that runs", 5.0)
 
 
 # --- large values ---

@@ -58,6 +58,8 @@ class _Connection:
     waiting: deque[bytes] = field(default_factory=deque)
     """The same, of what may be held back."""
     is_down: bool = False
+    has_broken: bool = False
+    """Since it was last asked."""
     taken_count: int = 0
     """Messages that it took."""
     unused_sweeps: int = 0
@@ -94,6 +96,7 @@ class Connections:
         self._open: dict[Target, _Connection] = {}
         self._numbers = count(1)
         self._disconnected: dict[NodeId, None] = {}
+        self._has_broken_any = False
         self._unsettled: dict[Target, None] = {}
         """Connections of which an end got through, or broke, since the last `settle`."""
         self._is_held = False
@@ -150,7 +153,7 @@ class Connections:
         fresh = self._make(connection.target)
         if fresh is None:
             return
-        fresh.is_down = connection.is_down
+        fresh.is_down, fresh.has_broken = connection.is_down, connection.has_broken
         fresh.unused_sweeps = connection.unused_sweeps
         fresh.urgent, fresh.waiting = connection.urgent, connection.waiting
         if fresh.is_settled:
@@ -239,6 +242,8 @@ class Connections:
             elif end.diagnosis.is_ready:
                 connection.is_deserted = False
                 connection.is_down = False
+            if was_ready and not end.diagnosis.is_ready:
+                connection.has_broken = self._has_broken_any = True
             if end.diagnosis.is_ready != was_ready and (len(self._keys) > 1 or not connection.is_settled):
                 self._unsettled[connection.target] = None
         return limit
@@ -269,6 +274,17 @@ class Connections:
         peers = list(self._disconnected)
         self._disconnected.clear()
         return peers
+
+    def broken(self) -> list[NodeId]:
+        """Peers to whom a connection has broken since the last call, whether or not they seem to be gone; what is sent
+        now reaches them as soon as it is made again."""
+        if not self._has_broken_any:
+            return []
+        self._has_broken_any = False
+        broken = [connection for connection in self._open.values() if connection.has_broken]
+        for connection in broken:
+            connection.has_broken = False
+        return [connection.target.peer for connection in broken if connection.target.peer is not None]
 
     def close_idle(self) -> None:
         """Close the connections that were not used in the last SWEEPS calls; what waits in them may linger. Those where

@@ -88,6 +88,8 @@ class Transport:
         self._inbox: list[tuple[NodeId, Message]] = []
         self._has_ticked = False
         self._sweep_at = math.inf
+        self._has_lost_any = False
+        """Whether a connection that came in has ended since the last `lost_any`."""
         self._context = open_context(self._settings)
         self._wakeups = Wakeups()
         self._connections = Connections(
@@ -167,6 +169,15 @@ class Transport:
         proof. Each once, until the connection is made again. Not those that are only silent."""
         return self._connections.disconnected()
 
+    def lost_any(self) -> bool:
+        """Whether a connection that came in has ended since the last call; whose, is not known."""
+        has_lost, self._has_lost_any = self._has_lost_any, False
+        return has_lost
+
+    def has_way_to(self, peer: NodeId) -> bool:
+        """Whether there is a connection to a peer, or it can be made."""
+        return peer in self._addresses or self._routes.route(peer) is not None
+
     def problems(self) -> list[Problem]:
         """For the log, since the last call: who sent nonsense or another protocol version, seeds that do not answer,
         peers with another key, messages of ours that are too large. Each kind once per peer."""
@@ -217,6 +228,7 @@ class Transport:
                         self._problems.note(self.me, TooManyConnections(self._settings.max_connections))
                 case (Sign.DISCONNECTED, descriptor):
                     self._door.crowd.went(descriptor)
+                    self._has_lost_any = True
                 case _:
                     self.counts.refused += 1
         return limit
