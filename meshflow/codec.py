@@ -9,7 +9,7 @@ from its annotation; the functions that do it are built once per class, when it 
     dict[str, X]                    a map
     X | None                        nil or X
     Enum                            its value
-    a dataclass                     the array of its fields
+    a dataclass, a NamedTuple       the array of its fields
     a union of dataclasses          `[tag, fields]`
     object                          a native value (see `requests.py`)
     an answer in StoreAnswers       `[nil, native value]`, `[tag, fields]`, or for a tuple `[true, [answer, ...]]`
@@ -71,16 +71,16 @@ def _refuse(where: str, expected: str, value: object) -> NoReturn:
 @functools.cache
 def dataclass_codec(cls: type) -> Codec:
     """The array of the fields of `cls`."""
-    assert is_dataclass(cls), f"{cls!r} is not a dataclass"
+    assert _has_fields(cls), f"{cls!r} has no fields"
     assert not hasattr(cls, "__post_init__"), f"{cls!r} would be decoded without its __post_init__"
     hints = typing.get_type_hints(cls)
     if cls is client_messages.StoreAnswers:
         hints["answers"] = tuple[_AnyAnswer, ...]  # annotated as object, but more may stand there than native values
-    names = [field.name for field in fields(cls)]
+    names = [field.name for field in fields(cls)] if is_dataclass(cls) else list(hints)
     codecs = [_codec(hints[name], f"{cls.__name__}.{name}") for name in names]
     defaults = [
         codec.encode(field.default if field.default_factory is MISSING else field.default_factory())
-        for codec, field in zip(codecs, fields(cls), strict=True)
+        for codec, field in (zip(codecs, fields(cls), strict=True) if is_dataclass(cls) else ())
         if field.default is not MISSING or field.default_factory is not MISSING
     ]
     required = len(names) - len(defaults)
@@ -91,18 +91,24 @@ def dataclass_codec(cls: type) -> Codec:
         return [*plain, *defaults[len(plain) - required :]][: len(names)]
 
     refuse = functools.partial(_refuse, cls.__name__, cls.__name__)
-    scope: dict[str, object] = {"cls": cls, "new": object.__new__, "fit": fit, "refuse": refuse}
+    scope: dict[str, object] = {"cls": cls, "fit": fit, "refuse": refuse}
+    scope |= {"new": object.__new__, "new_tuple": tuple.__new__}
     for index, (name, codec) in enumerate(zip(names, codecs, strict=True)):
         scope |= {f"encode{index}": codec.encode, f"decode{index}": codec.decode}
-        scope[f"set{index}"] = cls.__dict__[name].__set__
+        scope[f"set{index}"] = getattr(cls.__dict__[name], "__set__", None)
     scope["intern"] = sys.intern
     is_repeated = [name in _REPEATED and _is_text(hints[name]) for name in names]
-    source = _source(names, [_guard(hints[name]) for name in names], is_repeated)
+    source = _source(names, [_guard(hints[name]) for name in names], is_repeated, is_tuple=not is_dataclass(cls))
     exec(compile(source, f"<codec of {cls.__name__}>", "exec"), scope)
     return Codec(typing.cast(Step, scope["encode"]), typing.cast(Step, scope["decode"]))
 
 
-def _source(names: list[str], guards: list[str], is_repeated: list[bool]) -> str:
+def _has_fields(hint: object) -> bool:
+    """Whether it is a dataclass or a NamedTuple."""
+    return is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"))
+
+
+def _source(names: list[str], guards: list[str], is_repeated: list[bool], *, is_tuple: bool) -> str:
     """Python text of the two functions of a class: twice as fast as loops over the fields, on the hottest path of all.
 
     A field is handed to its codec only if its guard (see `_guard`) is true. The value is built through the slots,
@@ -112,14 +118,16 @@ def _source(names: list[str], guards: list[str], is_repeated: list[bool]) -> str
     row = ", ".join(variables)
     encode = ["def encode(value):", " if type(value) is not cls: refuse(value)"]
     decode = ["def decode(plain):", f" if type(plain) is not list or len(plain) != {len(names)}: plain = fit(plain)"]
-    decode += [f" [{row}] = plain", " value = new(cls)"]
+    decode += [f" [{row}] = plain"] + ([] if is_tuple else [" value = new(cls)"])
     for index, (name, guard) in enumerate(zip(names, guards, strict=True)):
         variable = variables[index]
         condition = guard.format(variable)
         encode += [f" {variable} = value.{name}", f" if {condition}: {variable} = encode{index}({variable})"]
         kept = f"intern({variable})" if is_repeated[index] else variable
-        decode += [f" if {condition}: {variable} = decode{index}({variable})", f" set{index}(value, {kept})"]
-    return "\n".join([*encode, f" return [{row}]", *decode, " return value"])
+        decode += [f" if {condition}: {variable} = decode{index}({variable})"]
+        decode += [f" {variable} = {kept}" if is_tuple else f" set{index}(value, {kept})"]
+    made = f"new_tuple(cls, ({row},))" if is_tuple else "value"
+    return "\n".join([*encode, f" return [{row}]", *decode, f" return {made}"])
 
 
 def _is_text(hint: object) -> bool:
@@ -180,7 +188,7 @@ def _codec(hint: object, where: str) -> Codec:
     if origin is dict and arguments[0] is str:
         return _map_codec(_codec(arguments[1], where), where)
     assert isinstance(hint, type), f"{where}: there is no way for {hint!r} to travel"
-    if is_dataclass(hint):
+    if _has_fields(hint):
         return dataclass_codec(hint)
     if issubclass(hint, Enum):
         return _enum_codec(hint, where)

@@ -1,13 +1,15 @@
 """The name of one try at a task."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from meshflow.ids import RunId
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """Names one try at a task. `epoch` is that of the owner who handed it out."""
+class Attempt(NamedTuple):
+    """Names one try at a task. `epoch` is that of the owner who handed it out.
+
+    A tuple, because it is the key of many a table, and looked up there a dozen times for each task.
+    """
 
     run: RunId
     task: int

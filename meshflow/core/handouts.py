@@ -8,14 +8,13 @@ Invariants:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from meshflow.core.attempts import Attempt
 from meshflow.ids import NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class _Handout:
+class _Handout(NamedTuple):
     attempt: Attempt
     node: NodeId
     at: float
@@ -68,7 +67,7 @@ class Handouts:
         """The job of the attempt is on its way from now on, if the attempt still counts."""
         handout = self._current.get(attempt.task)
         if handout is not None and handout.attempt == attempt:
-            self._current[attempt.task] = replace(handout, at=now)
+            self._current[attempt.task] = handout._replace(at=now)
 
     def get(self, task: int) -> tuple[Attempt, NodeId]:
         """The task's current attempt, and its node."""

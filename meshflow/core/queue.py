@@ -4,7 +4,7 @@ Removal is lazy: a removed job stays in its line until its turn comes or such jo
 """
 
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from meshflow.ids import RunId
 
@@ -12,8 +12,7 @@ _MIN_REMOVED = 64
 """So few removed jobs are not worth being cleaned up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A task of a dag run that waits to be handed out."""
 
     run: RunId

@@ -3,7 +3,7 @@ travel."""
 
 import types
 import typing
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from enum import Enum
 from functools import cache
 
@@ -65,10 +65,10 @@ def strategy_of(hint: object) -> st.SearchStrategy[typing.Any]:
         names = ARGUMENTS if arguments[1] is object else WORDS
         return st.dictionaries(st.sampled_from(names), strategy_of(arguments[1]), max_size=4)
     assert isinstance(hint, type), hint
-    if is_dataclass(hint):
+    if is_dataclass(hint) or hint is Attempt:
         hints = typing.get_type_hints(hint)
         likely = LIKELY.get(hint, {})
-        named = {field.name: strategy_of(hints[field.name]) for field in fields(hint)}
+        named = {name: strategy_of(each) for name, each in hints.items()}
         made = st.builds(hint, **{name: likely.get(name, named[name]) for name in named})
         return st.sampled_from([attempt(index) for index in range(5)]) | made if hint is Attempt else made
     if issubclass(hint, Enum):

@@ -9,7 +9,6 @@ import types
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -84,9 +83,8 @@ def variants(hint: object, data: bytes) -> list[object]:
     assert isinstance(hint, type), hint
     if issubclass(hint, Enum):
         return [next(iter(hint))]
-    assert is_dataclass(hint), hint
     hints = typing.get_type_hints(hint)
-    rows = _rows([variants(hints[field.name], data) for field in fields(hint)])
+    rows = _rows([variants(each, data) for each in hints.values()])
     return [hint(*typing.cast(tuple[object, ...], row)) for row in rows]
 
 
