@@ -144,10 +144,10 @@ class RunHandle:
             NotFound: no such task has a result (yet), or it was removed with the run.
             Ambiguous: several dag runs have one; the text names them.
         """
-        from meshflow.models.payload import loads
+        from meshflow.models.payload import load_data
         from meshflow.models.task_data import value_of
 
-        return value_of(loads(find_result(self._client.ask, self.view(), task, dag)))
+        return value_of(load_data(find_result(self._client.ask, self.view(), task, dag)))
 
     def stop(self, reason: str = "") -> bool:
         """End the run gently: nothing new starts, running tasks end by themselves. False if it has ended already."""

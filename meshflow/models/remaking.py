@@ -1,4 +1,4 @@
-"""Functions made anew without unpickling them again.
+"""Functions, and tasks that differ only in their names, made anew without unpickling them again.
 
 Every task gets functions of its own, so that what one task does to a global of its callback is not seen by the next.
 Unpickling does that, and takes longer than all else that a short task needs. Of a function that mentions nothing but
@@ -9,9 +9,18 @@ Invariants:
 2. In doubt `remaker` refuses, and who asked unpickles.
 """
 
+import copyreg
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import cast
+
+_PICKLED_OTHERWISE = (
+    *("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__"),
+    *("__new__", "__slots__", "reduce_in_payload"),
+)
+"""What a class has that is not pickled in the plain way."""
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 
@@ -28,6 +37,35 @@ def remaker(objects: Sequence[object]) -> Callable[[], list[object]] | None:
 
     known = [(each, _is_shared(each)) for each in objects]
     return remake
+
+
+@functools.cache
+def is_simple(cls: type) -> bool:
+    """Whether an object of this class is pickled as the class and the content of its `__dict__`, and nothing else."""
+    own = [vars(each) for each in cls.__mro__ if each is not object]
+    return not any(name in each for name in _PICKLED_OTHERWISE for each in own) and cls not in copyreg.dispatch_table
+
+
+def moulded(made: object, code: Sequence[object]) -> Callable[[Sequence[object]], object] | None:
+    """What makes more objects like `made`, which was just unpickled with these functions and classes, each with those
+    it is given in their places; None if there is anything else in it that unpickling would make anew."""
+    cls: type = type(made)
+    places = {id(each): place for place, each in enumerate(code)}
+    used = {name: places[id(value)] for name, value in vars(made).items() if id(value) in places}
+    constants = {name: value for name, value in vars(made).items() if name not in used}
+    if not is_simple(cls) or not all(type(value) in _CONSTANTS for value in constants.values()):
+        return None
+    place = places.get(id(cls))
+
+    def make(code: Sequence[object]) -> object:
+        new: object = object.__new__(cls if place is None else cast(type, code[place]))
+        content = vars(new)
+        content.update(constants)
+        for name, place_of_value in used.items():
+            content[name] = code[place_of_value]
+        return new
+
+    return make
 
 
 def _is_shared(value: object) -> bool:

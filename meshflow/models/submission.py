@@ -11,9 +11,9 @@ from typing import Any
 
 from meshflow.core.graph import DagDefinition, WorkflowSpec
 from meshflow.errors import InvalidGraph, WorkflowArgumentError, WorkflowDefinitionError
+from meshflow.models.bundles import pack_tasks
 from meshflow.models.dag import Dag
 from meshflow.models.datastore import encode, is_field_name
-from meshflow.models.payload import pack_tasks
 from meshflow.models.workflow import Workflow, require_arguments
 
 MAX_TASK_BYTES = 32 * 1024 * 1024

@@ -218,6 +218,28 @@ class MultiTaskData:
         return f"{type(self).__name__}({self._datasets}, aliases={self._aliases}, default={self._default_index})"
 
 
+Parts = tuple[list[tuple[dict[Any, Any], list[str]]], dict[str, int], int]
+"""Datasets with their histories, aliases, and the default index."""
+
+
+def taken_apart(data: MultiTaskData) -> Parts | MultiTaskData:
+    """The same in built-in containers, which are pickled ten times as fast; data of classes of the user as it is."""
+    datasets = data._datasets
+    if type(data) is not MultiTaskData or any(type(each) is not TaskData for each in datasets):
+        return data
+    return [(each._data, each._task_history) for each in datasets], data._aliases, data._default_index
+
+
+def put_together(parts: Parts | MultiTaskData) -> MultiTaskData:
+    """The data that was taken apart."""
+    if isinstance(parts, MultiTaskData):
+        return parts
+    data = MultiTaskData()
+    datasets, data._aliases, data._default_index = parts
+    data._datasets = [TaskData(content, task_history=history) for content, history in datasets]
+    return data
+
+
 def compose(inputs: Sequence[tuple[str, str | None, MultiTaskData]], *, task_name: str) -> MultiTaskData:
     """The input of the task `task_name`, from what its parents returned.
 

@@ -32,7 +32,7 @@ import meshflow.tasks.python_task  # noqa: F401
 from meshflow.core.messages import Job
 from meshflow.core.records import State
 from meshflow.ids import dag_run_name, workflow_of
-from meshflow.models import payload
+from meshflow.models import bundles, payload
 from meshflow.models.calls import Callee, Terminated, pack_flat
 from meshflow.models.datastore import DataStoreDocument
 from meshflow.models.signal import TaskSignal
@@ -112,7 +112,7 @@ class TaskRunner:
         self._node_name = node_name
         self._pid = os.getpid()
         self._codes: dict[str, bytes] = {}
-        self._bundles: dict[str, payload.Bundle] = {}
+        self._bundles: dict[str, bundles.Bundle] = {}
         self._callees = Callees()
         self._surroundings = Surroundings()
 
@@ -200,7 +200,7 @@ class TaskRunner:
         digest = frame.job.payload
         bundle = self._bundles.get(digest)
         if bundle is None:
-            bundle = self._bundles[digest] = payload.Bundle(self._codes[digest])
+            bundle = self._bundles[digest] = bundles.Bundle(self._codes[digest])
             del self._codes[digest]
         task: BaseTask = bundle.task(frame.job.name)
         return task
@@ -208,9 +208,8 @@ class TaskRunner:
 
 def _input(job: Job) -> MultiTaskData:
     if job.initial is not None:
-        initial: MultiTaskData = payload.loads(job.initial.inline)
-        return initial
-    inputs = [(each.task, each.slot, payload.loads(each.value.inline)) for each in job.inputs]
+        return payload.load_data(job.initial.inline)
+    inputs = [(each.task, each.slot, payload.load_data(each.value.inline)) for each in job.inputs]
     return compose(inputs, task_name=job.name)
 
 

@@ -12,6 +12,7 @@ import cloudpickle
 import pytest
 
 from meshflow.errors import PickleFailed, WorkflowImportError
+from meshflow.models import bundles as bundling
 from meshflow.models import payload
 from meshflow.models.dag import Dag
 from meshflow.models.script import import_script
@@ -76,7 +77,7 @@ def pack(script: ModuleType) -> Callable[..., tuple[list[str], dict[str, bytes]]
     """Pack tasks of the given names and functions."""
 
     def packed(*functions: tuple[str, Any], **more: Any) -> tuple[list[str], dict[str, bytes]]:
-        return payload.pack_tasks([script.FunctionTask(name, function, **more) for name, function in functions])
+        return bundling.pack_tasks([script.FunctionTask(name, function, **more) for name, function in functions])
 
     return packed
 
@@ -88,14 +89,14 @@ Pack = Callable[..., tuple[list[str], dict[str, bytes]]]
 
 def test_a_task_of_a_script_is_made_again_from_bundle_and_name(pack: Pack, script: ModuleType) -> None:
     (digest,), bundles = pack(("t", script.double), unit="mm")
-    task = payload.load_task(bundles[digest], "t")
+    task = bundling.load_task(bundles[digest], "t")
     assert (task.name, task.more, task.function(4)) == ("t", {"unit": "mm"}, (1, 8))
     assert type(task).__name__ == "FunctionTask"
 
 
 def test_a_bundle_loads_in_a_process_that_never_saw_the_script(pack: Pack, script: ModuleType) -> None:
     (digest,), bundles = pack(("t", script.double))
-    read = "import sys; from meshflow.models.payload import load_task; "
+    read = "import sys; from meshflow.models.bundles import load_task; "
     show = "task = load_task(sys.stdin.buffer.read(), 't'); print(task.name, task.mode, task.function(4))"
     done = subprocess.run([sys.executable, "-c", read + show], input=bundles[digest], capture_output=True, check=True)
     assert done.stdout == b"t Mode.FAST (1, 8)\n"
@@ -106,7 +107,7 @@ def test_tasks_with_the_same_code_share_a_bundle(pack: Pack, script: ModuleType)
     assert digests[0] == digests[2] != digests[1] == digests[3]
     assert set(bundles) == set(digests)
     assert all(len(digest) == 32 for digest in digests)
-    assert payload.load_task(bundles[digests[3]], "d").function(2) == 6
+    assert bundling.load_task(bundles[digests[3]], "d").function(2) == 6
 
 
 def test_packing_twice_gives_the_same_digests(pack: Pack, script: ModuleType) -> None:
@@ -125,23 +126,23 @@ def test_ten_thousand_tasks_with_one_callback_pickle_it_once(
         return reduce(self, function)
 
     monkeypatch.setattr(cloudpickle.Pickler, "_dynamic_function_reduce", counted)
-    digests, bundles = payload.pack_tasks([script.FunctionTask(f"t{index}", script.double) for index in range(10_000)])
+    digests, bundles = bundling.pack_tasks([script.FunctionTask(f"t{index}", script.double) for index in range(10_000)])
     assert pickled.count("double") == 1
     assert len(bundles) < 100
     assert max(map(len, bundles.values())) < 2 * 64 * 1024
-    assert payload.load_task(bundles[digests[9_999]], "t9999").function(1) == (1, 2)
+    assert bundling.load_task(bundles[digests[9_999]], "t9999").function(1) == (1, 2)
 
 
 def test_large_code_is_not_repeated_for_every_64_kib_of_tasks(script: ModuleType) -> None:
     vars(script)["FACTOR"] = b"x" * 1_000_000
     tasks = [script.FunctionTask(f"t{index}", script.double, filling="y" * 1000) for index in range(1000)]
-    _, bundles = payload.pack_tasks(tasks)
+    _, bundles = bundling.pack_tasks(tasks)
     assert 1 <= len(bundles) <= 2
 
 
 def test_each_loading_has_globals_of_its_own(pack: Pack, script: ModuleType) -> None:
     (digest,), bundles = pack(("t", script.double))
-    bundle = payload.Bundle(bundles[digest])
+    bundle = bundling.Bundle(bundles[digest])
     first, second = bundle.task("t"), bundle.task("t")
     assert first.function(1) == (1, 2)
     assert first.function(1) == (2, 2)
@@ -151,25 +152,25 @@ def test_each_loading_has_globals_of_its_own(pack: Pack, script: ModuleType) -> 
 
 def test_a_class_means_the_same_to_a_task_and_its_function(pack: Pack, script: ModuleType) -> None:
     (digest,), bundles = pack(("t", script.current_mode))
-    task = payload.load_task(bundles[digest], "t")
+    task = bundling.load_task(bundles[digest], "t")
     assert task.mode is task.function()
 
 
 def test_a_function_that_a_task_has_twice_stays_one_function(pack: Pack, script: ModuleType) -> None:
     (digest,), bundles = pack(("t", script.double), again=script.double)
-    task = payload.load_task(bundles[digest], "t")
+    task = bundling.load_task(bundles[digest], "t")
     assert task.more["again"] is task.function
 
 
 def test_closures_keep_their_values_apart(pack: Pack, script: ModuleType) -> None:
     digests, bundles = pack(("a", script.adds(1)), ("b", script.adds(10)))
-    assert payload.load_task(bundles[digests[0]], "a").function(1) == 2
-    assert payload.load_task(bundles[digests[1]], "b").function(1) == 11
+    assert bundling.load_task(bundles[digests[0]], "a").function(1) == 2
+    assert bundling.load_task(bundles[digests[1]], "b").function(1) == 11
 
 
 def test_a_function_mentions_a_dag_without_its_tasks(pack: Pack, script: ModuleType) -> None:
     (digest,), bundles = pack(("t", script.uses_dag))
-    dag = payload.load_task(bundles[digest], "t").function()
+    dag = bundling.load_task(bundles[digest], "t").function()
     assert isinstance(dag, Dag)
     assert (dag.name, dag.autostart, dag.queue) == ("sub", False, "q")
 
@@ -177,20 +178,20 @@ def test_a_function_mentions_a_dag_without_its_tasks(pack: Pack, script: ModuleT
 def test_tasks_behind_a_large_one_share_code_with_those_before_it(script: ModuleType) -> None:
     tasks = [script.FunctionTask(name, script.double) for name in "abc"]
     tasks[1].more = {"table": list(range(100_000))}
-    digests, bundles = payload.pack_tasks(tasks)
+    digests, bundles = bundling.pack_tasks(tasks)
     assert len(set(digests)) == 2
-    made = [payload.load_task(bundles[digest], task.name) for digest, task in zip(digests, tasks, strict=True)]
+    made = [bundling.load_task(bundles[digest], task.name) for digest, task in zip(digests, tasks, strict=True)]
     assert [len(each.more.get("table", ())) for each in made] == [0, 100_000, 0]
     assert [each.function(2) for each in made] == [(1, 4)] * 3
 
 
 def test_an_empty_list_of_tasks_has_no_bundles() -> None:
-    assert payload.pack_tasks([]) == ([], {})
+    assert bundling.pack_tasks([]) == ([], {})
 
 
 def test_a_task_of_an_installed_module_needs_no_code_by_value() -> None:
-    (digest,), bundles = payload.pack_tasks([BaseTask("t", retries=3)])
-    assert payload.load_task(bundles[digest], "t").job_options.retries == 3
+    (digest,), bundles = bundling.pack_tasks([BaseTask("t", retries=3)])
+    assert bundling.load_task(bundles[digest], "t").job_options.retries == 3
 
 
 # --- what cannot be packed ---
@@ -219,7 +220,7 @@ def test_a_task_that_refuses_as_a_whole_is_named() -> None:
             raise RuntimeError("I stay here")
 
     with pytest.raises(PickleFailed, match="task 't' cannot be pickled: RuntimeError: I stay here"):
-        payload.pack_tasks([Stubborn("t")])
+        bundling.pack_tasks([Stubborn("t")])
 
 
 def test_a_closure_with_an_empty_cell_is_no_obstacle_to_the_message() -> None:
@@ -229,14 +230,14 @@ def test_a_closure_with_an_empty_cell_is_no_obstacle_to_the_message() -> None:
         return lock, later
 
     with pytest.raises(PickleFailed, match="task 't' cannot be pickled: its callback_init: TypeError: cannot pickle"):
-        payload.pack_tasks([BaseTask("t", callback_init=function)])
+        bundling.pack_tasks([BaseTask("t", callback_init=function)])
     later = 1
 
 
 def test_a_task_over_the_limit_is_named_with_its_size(script: ModuleType) -> None:
     tasks = [script.FunctionTask("small", script.triple), script.FunctionTask("big", script.triple, x=b"x" * 10_000)]
     with pytest.raises(PickleFailed, match=r"task 'big' cannot be pickled: it takes 1\d{4} bytes, more than the limit"):
-        payload.pack_tasks(tasks, max_bytes=10_000)
+        bundling.pack_tasks(tasks, max_bytes=10_000)
 
 
 def test_a_task_that_cannot_be_made_here_says_what_is_missing() -> None:
@@ -244,15 +245,15 @@ def test_a_task_that_cannot_be_made_here_says_what_is_missing() -> None:
     with pytest.raises(
         WorkflowImportError, match=r"task 't' cannot be loaded on this node: ModuleNotFoundError: .*inst"
     ):
-        payload.load_task(bundle, "t")
+        bundling.load_task(bundle, "t")
 
 
 def test_code_of_another_python_is_told_as_such() -> None:
-    (digest,), bundles = payload.pack_tasks([BaseTask("t")])
+    (digest,), bundles = bundling.pack_tasks([BaseTask("t")])
     _, code, tasks = pickle.loads(bundles[digest])
-    assert payload.load_task(pickle.dumps(("3.5", code, tasks)), "t").name == "t"
+    assert bundling.load_task(pickle.dumps(("3.5", code, tasks)), "t").name == "t"
     with pytest.raises(WorkflowImportError, match=r"submitted from Python 3\.5 and this node runs 3"):
-        payload.load_task(pickle.dumps(("3.5", b"no pickle", tasks)), "t")
+        bundling.load_task(pickle.dumps(("3.5", b"no pickle", tasks)), "t")
 
 
 # --- data ---
@@ -262,7 +263,7 @@ def test_data_comes_back_with_aliases_default_and_history() -> None:
     data = MultiTaskData(dataset=TaskData({"x": {1, 2}}, task_history=["a"]), aliases=["a"])
     data.add_dataset("b", TaskData({"y": lambda: 7}))
     data.set_default_by_alias("b")
-    back = payload.loads(payload.dump_data(data))
+    back = payload.load_data(payload.dump_data(data))
     assert isinstance(back, MultiTaskData)
     assert (back("a")["x"], back("a").task_history, back["y"]()) == ({1, 2}, ["a"], 7)
 
@@ -274,7 +275,7 @@ def test_plain_data_comes_back_equal_and_cloudpickle_is_not_asked(monkeypatch: p
     monkeypatch.setattr(cloudpickle.Pickler, "dump", None)
     shared = [1]
     data = MultiTaskData(dataset=TaskData(PLAIN | {"one": shared, "two": shared}), aliases=["a"])
-    back = payload.loads(payload.dump_data(data))
+    back = payload.load_data(payload.dump_data(data))
     assert back.default_dataset.data == data.default_dataset.data
     assert back["one"] is back["two"]
 
@@ -324,8 +325,8 @@ def test_an_object_of_a_class_of_a_script_comes_back_as_the_class_its_tasks_have
 ) -> None:
     """Of a class shipped by value there is one per process, however many tasks and data bring it along."""
     (digest,), bundles = pack(("t", script.current_mode))
-    task = payload.load_task(bundles[digest], "t")
-    assert payload.loads(payload.dumps(task.mode)) is payload.load_task(bundles[digest], "t").mode
+    task = bundling.load_task(bundles[digest], "t")
+    assert payload.loads(payload.dumps(task.mode)) is bundling.load_task(bundles[digest], "t").mode
 
 
 def test_the_key_of_a_value_that_cannot_be_pickled_is_named() -> None:
@@ -339,10 +340,10 @@ def test_the_key_of_a_value_that_cannot_be_pickled_is_named() -> None:
 def test_data_that_is_too_large_as_a_whole_has_no_key_to_name() -> None:
     data = MultiTaskData(dataset=TaskData({"a": "x" * 100, "b": "x" * 100}))
     with pytest.raises(
-        PickleFailed, match=r"a value of type MultiTaskData cannot be pickled: it takes .* limit of 150"
+        PickleFailed, match=r"a value of type MultiTaskData cannot be pickled: it takes .* limit of 100"
     ):
-        payload.dump_data(data, max_bytes=150)
-    assert payload.loads(payload.dump_data(data)).default_dataset.data == data.default_dataset.data
+        payload.dump_data(data, max_bytes=100)
+    assert payload.load_data(payload.dump_data(data)).default_dataset.data == data.default_dataset.data
 
 
 def test_recursion_too_deep_is_a_failure_like_any_other() -> None:

@@ -17,7 +17,7 @@ from meshflow.errors import (
     WorkflowArgumentError,
     WorkflowDefinitionError,
 )
-from meshflow.models.payload import load_task
+from meshflow.models.bundles import load_task
 from meshflow.models.submission import pack
 from meshflow.models.workflow import Workflow
 from tests.models.conftest import WriteScript

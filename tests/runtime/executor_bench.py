@@ -14,7 +14,7 @@ from meshflow.core.messages import Finished, Input, Job
 from meshflow.core.records import State, Value
 from meshflow.core.requests import Request, WriteOutput
 from meshflow.ids import RunId
-from meshflow.models import payload
+from meshflow.models import bundles, payload
 from meshflow.models.task import BaseTask
 from meshflow.models.task_data import MultiTaskData, TaskData
 from meshflow.runtime.executor import Executor
@@ -89,7 +89,7 @@ class ExecutorBench:
     ) -> Attempt:
         """Start a task, or a function as the callback of one."""
         made = task if isinstance(task, BaseTask) else PythonTask("work", task)  # type: ignore[arg-type]
-        digests, codes = payload.pack_tasks([made])
+        digests, codes = bundles.pack_tasks([made])
         attempt = Attempt(RUN, 0, next(self._numbers), 1)
         job = Job(
             attempt,
@@ -175,7 +175,7 @@ def value_of(data: Mapping[str, object]) -> Value:
 def data_of(finished: Finished) -> dict[str, Any]:
     """The data that a task has handed on."""
     assert finished.reason == "", finished.reason
-    handed_on: MultiTaskData = payload.loads(finished.value.inline)
+    handed_on = payload.load_data(finished.value.inline)
     found: dict[str, Any] = handed_on.default_dataset.data
     return found
 

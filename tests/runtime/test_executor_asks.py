@@ -38,7 +38,7 @@ def test_start_dag_sends_name_and_data_and_returns_the_name_of_the_run(bench: Ex
 
     assert (signal.action, signal.arguments) == ("start_dag", {"name": "sub"})
     assert signal.data is not None
-    assert payload.loads(signal.data)["x"] == 1
+    assert payload.load_data(signal.data)["x"] == 1
     bench.executor.answer(attempt, signal.call, {"dag_name": "sub:1"})
     assert data_of(bench.end(attempt))["name"] == "sub:1"
 
@@ -380,4 +380,4 @@ def test_initial_data_of_a_sub_dag_survives_the_way_through_two_tasks(bench: Exe
     bench.executor.answer(attempt, signal.call, {"dag_name": "sub:1"})
     assert signal.data is not None
 
-    assert data_of(bench.run(read, initial=payload.loads(signal.data)))["seen"] == 7
+    assert data_of(bench.run(read, initial=payload.load_data(signal.data)))["seen"] == 7

@@ -11,8 +11,9 @@ import pytest
 from meshflow import task
 from meshflow.errors import PickleFailed, StopTask, TaskReturnActionInvalid, UsageError
 from meshflow.models.action import Action
+from meshflow.models.bundles import load_task, pack_tasks
 from meshflow.models.dag import Dag
-from meshflow.models.payload import dump_data, load_task, loads, pack_tasks
+from meshflow.models.payload import dump_data, load_data
 from meshflow.models.signal import TaskSignal
 from meshflow.models.task import BaseTask
 from meshflow.models.task_context import TaskContext
@@ -54,10 +55,12 @@ def perform(store: FakeDocument, signal: TaskSignal, context: TaskContext) -> Pe
                 if all(edge.parent in results for edge in above):
                     del waiting[index]
                     made = load_task(bundles[digests[index]], described.name)
-                    inputs = [(spec.tasks[edge.parent].name, edge.slot, loads(results[edge.parent])) for edge in above]
+                    inputs = [
+                        (spec.tasks[edge.parent].name, edge.slot, load_data(results[edge.parent])) for edge in above
+                    ]
                     data = compose(inputs, task_name=described.name)
                     results[index] = dump_data(made._run(data, store, signal, context).data)
-        return {spec.tasks[index].name: value_of(loads(result)) for index, result in results.items()}
+        return {spec.tasks[index].name: value_of(load_data(result)) for index, result in results.items()}
 
     return performed
 
