@@ -136,7 +136,8 @@ class RunHandle:
         )
 
     def result(self, task: str, dag: str | None = None) -> Any:
-        """What a task that has ended has handed on: its MultiTaskData, or, of a decorated one, what it returned.
+        """What a task that has ended has handed on: its MultiTaskData, or, of a decorated one, what it returned; of a
+        mapped one the list of that.
         `dag` is the name of its dag run, such as `main_dag:1`; None: the only one in which a task of that name has a
         result.
 
@@ -145,9 +146,15 @@ class RunHandle:
             Ambiguous: several dag runs have one; the text names them.
         """
         from meshflow.models.payload import load_data
-        from meshflow.models.task_data import value_of
+        from meshflow.models.task_data import add_item, no_items, value_of
 
-        return value_of(load_data(find_result(self._client.ask, self.view(), task, dag)))
+        found = find_result(self._client.ask, self.view(), task, dag)
+        if isinstance(found, bytes):
+            return value_of(load_data(found))
+        items = no_items()
+        for each in found:
+            add_item(items, load_data(each))
+        return value_of(items)
 
     def stop(self, reason: str = "") -> bool:
         """End the run gently: nothing new starts, running tasks end by themselves. False if it has ended already."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import assert_never
 
-from meshflow.core.graph import DagSpec, WorkflowSpec
+from meshflow.core.graph import DagSpec, WorkflowSpec, instance_name
 from meshflow.core.records import (
     Batch,
     Claimed,
@@ -73,6 +73,8 @@ class TaskView:
     started_at: float | None = None
     """Wall clock of that attempt; None until started."""
     ended_at: float | None = None
+    instances: range | None = None
+    """Where the instances of a mapped task are among the tasks; None: it is no mapped task, or was not split yet."""
 
 
 @dataclass(slots=True)
@@ -244,6 +246,10 @@ class RunView:
         task.ended_at = entry.ended_at or at
         task.reason = entry.reason
         task.state = State.QUEUED if entry.retry else entry.state
+        if entry.rows is not None:
+            first, count = len(dag.tasks), len(entry.rows)
+            task.instances = range(first, first + count)
+            dag.tasks += [TaskView(instance_name(task.name, each), task.queue) for each in range(count)]
         return self._of_task(
             _END_EVENTS[entry.state],
             dag,

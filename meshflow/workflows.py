@@ -140,7 +140,8 @@ def _jobs_of(
             yield replace(stats, hostname=member.host, worker_name=member.name, worker_pid=member.pid)
     queues = {attempt.run: _task_queues(client, attempt.run) for attempt, _, _ in status.running}
     for attempt, name, _ in status.running:
-        queue = queues[attempt.run].get(name, "")
+        of_dag = queues[attempt.run]
+        queue = of_dag.get(name) or of_dag.get(name.rpartition("[")[0], "")  # an instance of a mapped task
         yield JobStats(
             name=name,
             id=f"{attempt.run}/{name}#{attempt.attempt}",

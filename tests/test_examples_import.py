@@ -29,6 +29,7 @@ DAGS = {
     "data_store": {"main_dag": ["first_task", "second_task", "third_task_a", "third_task_b"]},
     "decision": {"main_dag": ["decision_task", "small_number_task", "large_number_task"]},
     "decorated": {"survey": ["read", "mean", "read_2", "read_3", "judge", "alarm", "archive", "report"]},
+    "mapped": {"chapters": ["find", "count", "longest"]},
     "multi_data": {
         "main_dag": [
             "put_task",

@@ -17,7 +17,7 @@ from meshflow.chaos.history import (
 )
 from meshflow.chaos.steps import read_notes
 from meshflow.core import records
-from meshflow.core.graph import DagDefinition
+from meshflow.core.graph import DagDefinition, instance_name
 from meshflow.core.requests import GetBlob, GetField, ListNodes, ListRuns, LoadRun, ReadLog
 from meshflow.ids import NodeId, RunId, dag_run_id
 from meshflow.store.base import Store
@@ -65,18 +65,19 @@ def _dag(store: Store, workflow: RunId, started: records.DagStarted, names: dict
     run = dag_run_id(workflow, started.name)
     (blob,) = store.perform([GetBlob(workflow, f"dag/{started.dag}")])
     assert isinstance(blob, bytes)
-    tasks = wire.decode(DagDefinition, blob).spec.tasks
+    tasks = [task.name for task in wire.decode(DagDefinition, blob).spec.tasks]
     for batch in _batches(store, run):
         for entry in batch.entries:
             match entry:
                 case records.Claimed():
                     yield Claimed(run, batch.seq, entry.epoch, names.get(entry.node, entry.node))
                 case records.TaskStarted():
-                    name = f"{started.name}/{tasks[entry.task].name}"
+                    name = f"{started.name}/{tasks[entry.task]}"
                     yield LoggedStart(run, batch.seq, name, entry.attempt)
                 case records.TaskEnded():
-                    name = f"{started.name}/{tasks[entry.task].name}"
+                    name = f"{started.name}/{tasks[entry.task]}"
                     state = entry.state.value
+                    tasks += [instance_name(tasks[entry.task], each) for each in range(len(entry.rows or ()))]
                     yield LoggedEnd(run, batch.seq, name, entry.attempt, state, not entry.retry, entry.node)
                 case records.RunEnded():
                     yield LoggedRunEnd(run, batch.seq, entry.state.value)

@@ -6,6 +6,7 @@ Invariants:
 3. The start of an `at_most_once` task is in the log before the job leaves; once it is there, no second attempt is made.
 4. After a take-over nothing is handed out until the living members have told what they hold, or `adopt_s` has passed;
    what they hold is adopted, not started again.
+5. Instances of a mapped task are handed out once the log has them, so that a later owner gives them the same numbers.
 """
 
 import heapq
@@ -21,14 +22,15 @@ from meshflow.core.events import JobRequeued, ResultDiscarded
 from meshflow.core.graph import DagDefinition
 from meshflow.core.handouts import Handouts
 from meshflow.core.inquiry import Inquiry
+from meshflow.core.kept import rows_bytes
 from meshflow.core.large_inputs import LargeInputs
 from meshflow.core.messages import Cancel, Finished, Job, Output, Owned, Reports, ReportsAck, Returned, Stopping, Work
-from meshflow.core.outcome import is_outcome
 from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.ownership import RunLog
 from meshflow.core.provenance import dag_provenance
 from meshflow.core.queue import Waiting
 from meshflow.core.records import (
+    Batch,
     Entry,
     Noted,
     RunEnded,
@@ -42,7 +44,7 @@ from meshflow.core.records import (
     Value,
 )
 from meshflow.core.requests import SetFields, UpdateRun
-from meshflow.core.retries import retry_wait_s
+from meshflow.core.retries import ended_as, retry_wait_s
 from meshflow.ids import NodeId, dag_run_name, workflow_of
 
 _ENTRY_BYTES = 96
@@ -121,7 +123,7 @@ class DagOwner:
 
     def _push(self, tasks: Sequence[int]) -> None:
         for task in tasks:
-            spec = self.fold.spec.tasks[task]
+            spec = self.fold.tasks[task]
             self._dispatcher.push(Waiting(self.run, task), spec.queue, spec.priority)
 
     def _record_entry(self, entry: Entry, weight: int = 0, then: Sequence[Effect] = ()) -> Step:
@@ -143,12 +145,13 @@ class DagOwner:
     def hand_out(self, task: int, to: NodeId, now: float) -> Job | None:
         """The job for an attempt at `task` on node `to`, noted in the log. None if it will be sent by itself, once the
         log has its start (invariant 3) or the store has what is too much for a message."""
-        spec = self.fold.spec.tasks[task]
+        spec = self.fold.tasks[task]
         attempt = Attempt(self.run, task, self.fold.attempts[task] + 1, self.log.epoch)
         workflow, whole = self._record.workflow, self.fold.inputs(task)
         inputs = self._large.fit(whole)
         initial = None if self.fold.has_parents(task) else self._initial
-        job = Job(attempt, spec.name, workflow, spec.queue, spec.payload, inputs, initial, spec.timeout_s)
+        of = (attempt, spec.name, workflow, spec.queue, spec.payload)
+        job = Job(*of, inputs, initial, spec.timeout_s, mapped=self.fold.mapped_name(task))
         waits = spec.at_most_once or inputs != whole
         self.handouts.put(attempt, to, now, has_left=not waits)
         started = TaskStarted(task, attempt.attempt, attempt.epoch, to)
@@ -158,12 +161,15 @@ class DagOwner:
         self._record_entry(started, then=[Send(to, Work((job,), {job.payload: self.code(job.payload)}, 0))])
         return None
 
-    def released(self, effects: Sequence[Effect], now: float) -> None:
-        """What waited for the log is performed now; jobs among it are on their way."""
+    def logged(self, batch: Batch | None, effects: Sequence[Effect], now: float) -> None:
+        """The log has `batch`; what waited for that is performed now, so that jobs among it are on their way."""
         for effect in effects:
             if isinstance(effect, Send) and isinstance(effect.message, Work):
                 for job in effect.message.jobs:
                     self.handouts.left(job.attempt, now)
+        for entry in batch.entries if batch is not None else ():
+            if isinstance(entry, TaskEnded) and entry.rows:  # invariant 5
+                self._enqueue([task for task in self.fold.instances(entry.task) if self.is_waiting(task)])
 
     def code(self, digest: str) -> bytes:
         """The pickled code of that digest."""
@@ -199,24 +205,16 @@ class DagOwner:
         if report.state is State.CANCELLED and self.fold.stop is not Stop.CANCEL:
             return self._lose(attempt.task, "an owner that did not count it had it ended")
         self.handouts.take(attempt.task)
-        state, retry = report.state if is_outcome(report.state) else State.FAILED, False
-        if state is State.FAILED and self.fold.stop is Stop.CANCEL:
-            state = State.CANCELLED
-        elif state is State.FAILED and self.fold.stop is Stop.NONE:
-            retry = self.fold.failures[attempt.task] < self.fold.spec.tasks[attempt.task].retries
-        name, at = self._names.get(sender, sender), (report.started_at, report.ended_at)
-        end = TaskEnded(
-            attempt.task, attempt.attempt, state, report.value, report.limit, report.reason, *at, name, retry
-        )
+        end = ended_as(report, self.fold, self._names.get(sender, sender))
         effects = self._end_attempt(end)
-        if retry:
-            wait_s = retry_wait_s(self.fold.spec.tasks[attempt.task], self.fold.failures[attempt.task])
+        if end.retry:
+            wait_s = retry_wait_s(self.fold.tasks[attempt.task], self.fold.failures[attempt.task])
             heapq.heappush(self._delayed, (now + wait_s, attempt.task))
         return effects
 
     def _end_attempt(self, end: TaskEnded) -> list[Effect]:
         was = self.fold.stop
-        step = self._record_entry(end, len(end.value.inline) + len(end.reason))
+        step = self._record_entry(end, len(end.value.inline) + len(end.reason) + rows_bytes(end.rows))
         self._follow(step)
         for name in step.unknown_limits:
             self.log.add(Noted(f"limit names {name!r}, which is no successor of the task; it is ignored", end.task))
@@ -288,7 +286,7 @@ class DagOwner:
 
     def _lose(self, task: int, why: str) -> list[Effect]:
         attempt, node = self.handouts.take(task)
-        spec = self.fold.spec.tasks[task]
+        spec = self.fold.tasks[task]
         reason = f"attempt {attempt.attempt} on node {self._names.get(node, node)} was lost: {why}"
         state, retry = State.LOST, True
         if spec.at_most_once:

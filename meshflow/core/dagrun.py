@@ -10,6 +10,8 @@ Invariants:
 3. A task has one recorded end. An entry for a task that has ended changes nothing.
 4. Once a stop is asked (by a person, a failed or an aborted task), nothing new becomes ready; what runs is awaited.
    The run ends in the gravest of the states that were asked for and that its tasks call for.
+5. The instances of a mapped task are tasks of the run from the entry on that has its rows, and may run at once. What
+   comes after the mapped task waits for all of them, and each counts as a parent.
 
 Source: the behaviour of Lightflow 1.11, with a failed task failing the run.
 """
@@ -18,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from meshflow.core.graph import DagSpec
+from meshflow.core.graph import DagSpec, TaskSpec, instance_name
 from meshflow.core.messages import Input
 from meshflow.core.outcome import is_graver
 from meshflow.core.records import (
@@ -58,11 +60,15 @@ _NOTHING = Step()
 
 
 class DagRun:
-    """The state of one dag run. Tasks are named by their index in the blueprint. `keeps_ends`: whether to remember how
-    tasks ended also when no other task needs that any more."""
+    """The state of one dag run. Tasks are named by their index in the blueprint; instances have the numbers above.
+    `keeps_ends`: whether to remember how tasks ended also when no other task needs that any more."""
 
     def __init__(self, spec: DagSpec, *, keeps_ends: bool = True) -> None:
         count = len(spec.tasks)
+        # To split lists calls no code of the task: it may be done twice, and gives the same each time.
+        self.tasks: list[TaskSpec] = [
+            task if task.splits is None else replace(task, retries=0, at_most_once=False) for task in spec.tasks
+        ]
         self.spec = spec
         self.states: list[State] = [State.WAITING] * count
         self.attempts: list[int] = [0] * count
@@ -93,10 +99,18 @@ class DagRun:
         """How many children may still need the value of the task."""
         self._limits: dict[int, dict[str, None]] = {}
         """`{task: the successors it chose}`, of tasks that ended with a limit."""
+        self._instances: dict[int, range] = {}
+        """`{mapped task: its instances}`, once it was split."""
+        self._unended: dict[int, int] = {}
+        """`{mapped task: how many of its instances have not ended well}`."""
+        self._mapped: dict[int, int] = {}
+        """`{instance: its mapped task}`."""
+        self._rows: dict[int, Value] = {}
+        """What each instance that has not ended gets."""
 
     @property
     def total_count(self) -> int:
-        """Tasks of this dag."""
+        """Tasks of this run."""
         return len(self.states)
 
     @property
@@ -114,7 +128,15 @@ class DagRun:
 
     def has_parents(self, task: int) -> bool:
         """Whether the task is not a root."""
-        return bool(self._parents[task])
+        return bool(self._parents[task]) or task in self._mapped
+
+    def mapped_name(self, task: int) -> str:
+        """The name of the mapped task of which this is an instance; empty if it is none."""
+        return self.tasks[self._mapped[task]].name if task in self._mapped else ""
+
+    def instances(self, task: int) -> Sequence[int]:
+        """The instances of a mapped task that was split."""
+        return self._instances.get(task, ())
 
     def ready(self) -> tuple[int, ...]:
         """All tasks that may run now and have no running attempt, in definition order."""
@@ -127,14 +149,17 @@ class DagRun:
         )
 
     def inputs(self, task: int) -> tuple[Input, ...]:
-        """The results of the parents that were not skipped, in the order of the edges."""
-        if not self._parents[task]:
-            return ()
-        return tuple(
-            Input(self.spec.tasks[parent].name, slot, self.ends[parent].value)
-            for parent, slot in self._parents[task]
-            if self.states[parent] is not State.SKIPPED
-        )
+        """The results of the parents that were not skipped, in the order of the edges; before them the row of an
+        instance."""
+        row = self._rows.get(task)
+        inputs = [] if row is None else [Input(self.mapped_name(task), None, row)]
+        for parent, slot in self._parents[task]:
+            if self.states[parent] is State.SKIPPED:
+                continue
+            inputs.append(Input(self.tasks[parent].name, slot, self.ends[parent].value))
+            items = self.instances(parent)
+            inputs += [Input(self.tasks[item].name, None, self.ends[item].value, is_item=True) for item in items]
+        return tuple(inputs)
 
     def apply(self, entry: Entry) -> Step:
         """Fold one entry of the log; the entries that only other kinds of run have change nothing."""
@@ -174,9 +199,12 @@ class DagRun:
             self._await_retry(entry)
             # A stop that came while the attempt ran lets no further attempt begin.
             return self._end_unstarted((task,)) if self.stop is not Stop.NONE else _NOTHING
+        if entry.rows is not None:
+            self._add_instances(task, entry.rows)
+            entry = replace(entry, rows=None)
         self._become_final(entry)
         if entry.state in _ENDS_RUN:
-            name = self.spec.tasks[task].name
+            name = self.tasks[task].name
             return self._stop(Stop.STOP, entry.state, f"task {name!r} {entry.state.value}: {entry.reason}")
         if entry.state not in _UNLOCKS or self.stop is not Stop.NONE:
             return _NOTHING
@@ -198,12 +226,32 @@ class DagRun:
         self.done_count += 1
         if entry.limit is not None:
             self._limits[task] = dict.fromkeys(entry.limit)
-        if not self._unserved[task]:
+        self._rows.pop(task, None)
+        if not self._unserved[self._mapped.get(task, task)]:
             self._release(task)
         for parent, _ in self._parents[task]:
             self._unserved[parent] -= 1
-            if not self._unserved[parent] and parent in self.ends:
-                self._release(parent)
+            if not self._unserved[parent]:
+                for served in (parent, *self.instances(parent)):
+                    if served in self.ends:
+                        self._release(served)
+
+    def _add_instances(self, task: int, rows: Sequence[Value]) -> None:
+        spec, count = self.spec.tasks[task], len(rows)
+        splits = spec.splits or ()
+        shared = tuple(edge for edge in self._parents[task] if self.tasks[edge[0]].name not in splits)
+        for parent, _ in shared:
+            self._unserved[parent] += count
+        added = self._instances[task] = range(self.total_count, self.total_count + count)
+        self._unended[task] = count
+        self._mapped.update(dict.fromkeys(added, task))
+        self._rows.update(zip(added, rows, strict=True))
+        self.tasks += [replace(spec, name=instance_name(spec.name, index), splits=None) for index in range(count)]
+        self.states += [State.WAITING] * count
+        for counts in (self.attempts, self.failures, self.losses, self._undone, self._unserved):
+            counts += [0] * count
+        self._parents += [shared] * count
+        self._children += [()] * count
 
     def _release(self, task: int) -> None:
         """Values of up to 64 KiB for each of many thousand tasks would fill the memory; the log has them."""
@@ -214,11 +262,14 @@ class DagRun:
 
     def _unlock(self, entry: TaskEnded) -> Step:
         """Judge the children of a task that is done; skips cascade, breadth first, without recursion."""
-        if not self._children[entry.task] and not entry.limit:
+        parent = self._mapped.get(entry.task, entry.task)
+        if parent != entry.task:
+            self._unended[parent] -= 1
+        if not self._children[parent] and not entry.limit:
             return _NOTHING
         ready: list[int] = []
         skipped: list[TaskEnded] = []
-        done = [entry.task]
+        done = [] if self._unended.get(parent) else [parent]
         for task in done:
             for child in self._children[task]:
                 self._undone[child] -= 1
@@ -231,26 +282,28 @@ class DagRun:
                     self._become_final(end)
                     skipped.append(end)
                     done.append(child)
-        return Step(tuple(sorted(ready)), tuple(skipped), self._unknown_limits(entry))
+        return Step(tuple(sorted(ready)), tuple(skipped), self._unknown_limits(parent, entry))
 
     def _may_run(self, task: int) -> bool:
-        spec = self.spec.tasks[task]
+        spec = self.tasks[task]
         if spec.force_run:
             return True
         for parent, _ in self._parents[task]:
             if self.states[parent] is State.SKIPPED:
-                if not self.spec.tasks[parent].propagate_skip:
+                if not self.tasks[parent].propagate_skip:
                     return True
-            else:
-                limit = self._limits.get(parent)
-                if limit is None or spec.name in limit:
-                    return True
+            elif any(self._selects(each, spec.name) for each in self.instances(parent) or (parent,)):
+                return True
         return False
 
-    def _unknown_limits(self, entry: TaskEnded) -> tuple[str, ...]:
+    def _selects(self, task: int, child: str) -> bool:
+        limit = self._limits.get(task)
+        return limit is None or child in limit
+
+    def _unknown_limits(self, parent: int, entry: TaskEnded) -> tuple[str, ...]:
         if not entry.limit:
             return ()
-        names = {self.spec.tasks[child].name for child in self._children[entry.task]}
+        names = {self.tasks[child].name for child in self._children[parent]}
         return tuple(name for name in entry.limit if name not in names)
 
     def _stop(self, stop: Stop, state: State, reason: str) -> Step:

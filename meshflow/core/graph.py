@@ -33,6 +33,10 @@ class TaskSpec:
     """Larger goes first; ties go first in, first out."""
     at_most_once: bool = False
     """Never start a second attempt that might follow a started one: a lost attempt fails instead."""
+    splits: tuple[str, ...] | None = None
+    """Of a mapped task: the parents in whose values there are only lists that it is mapped over. It runs to split these
+    into rows. Each of its *instances*, a task for each row, gets that and the values of the other parents. None: it is
+    not mapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,9 @@ def check(spec: DagSpec) -> None:
         if name in seen:
             raise InvalidGraph(spec.name, f"two tasks are named {name!r}; task names must be unique within a dag")
         seen[name] = None
+    for task in spec.tasks:
+        if task.splits is not None:
+            _check_instances(spec, task.name, names)
     for edge in spec.edges:
         if not (0 <= edge.parent < len(names) and 0 <= edge.child < len(names)):
             raise InvalidGraph(spec.name, f"edge {edge.parent} -> {edge.child} names a task that the dag does not have")
@@ -101,6 +108,17 @@ def check(spec: DagSpec) -> None:
         path = [names[index] for index in cycle[:_MAX_NAMED]]
         path += [f"({len(cycle) - _MAX_NAMED} more)"] if len(cycle) > _MAX_NAMED else []
         raise InvalidGraph(spec.name, f"its tasks form a cycle: {' -> '.join([*path, path[0]])}")
+
+
+def instance_name(name: str, index: int) -> str:
+    """The name of an instance of the mapped task `name`."""
+    return f"{name}[{index}]"
+
+
+def _check_instances(spec: DagSpec, mapped: str, names: list[str]) -> None:
+    for name in names:
+        if name.startswith(f"{mapped}[") and name.endswith("]"):
+            raise InvalidGraph(spec.name, f"task {name!r} is named like an instance of the mapped task {mapped!r}")
 
 
 def find_cycle(count: int, edges: list[tuple[int, int]]) -> list[int]:

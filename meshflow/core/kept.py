@@ -5,14 +5,19 @@ An owner may be gone, or the store away, for longer than a node has memory for t
 too much is handed to a spool, and read back when it is sent.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from meshflow.core.attempts import Attempt
 from meshflow.core.messages import Finished, Output, Report
+from meshflow.core.records import Value
 
 _SMALLEST_BYTES = 1024
 """Reports with less in them stay in memory: what stands for one that is spooled takes a third of this."""
+
+_ROW_BYTES = 32
+"""What a row takes beside its bytes, roughly."""
 
 
 class Spool(Protocol):
@@ -96,8 +101,13 @@ class Kept:
         return size_bytes >= _SMALLEST_BYTES and self.memory_bytes + size_bytes > self._max_bytes
 
 
+def rows_bytes(rows: Sequence[Value] | None) -> int:
+    """What the rows of a mapped task take, roughly."""
+    return sum(_ROW_BYTES + len(row.inline) for row in rows or ())
+
+
 def size_of(report: Report) -> int:
     """What a report holds of values and texts, in bytes."""
     if isinstance(report, Finished):
-        return len(report.value.inline) + len(report.reason)
+        return len(report.value.inline) + len(report.reason) + rows_bytes(report.rows)
     return len(report.chunk.data) if isinstance(report, Output) else 0

@@ -113,6 +113,9 @@ class Input:
     task: str
     slot: str | None
     value: Value
+    is_item: bool = False
+    """Whether this is the next item of the list that the last input which is none stands for: the result of an instance
+    of a mapped task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,8 @@ class Job:
     """The pickled arguments of each call, if this is a batch of calls (`caller.py`) and no task."""
     door: str = ""
     """Where a client of the same host waits for a process that makes calls for it, if this is a lease (`leases.py`)."""
+    mapped: str = ""
+    """The mapped task of which this is an instance: its code is used, and the first input is the row. Empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,8 @@ class Finished:
     reason: str
     started_at: float
     ended_at: float
+    rows: tuple[Value, ...] | None = None
+    """What each instance of a mapped task gets, once its lists were split. None: this is no mapped task."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,7 +301,7 @@ class OwnedRuns:
         self._agenda.touch(run)
         batch, effects = owner.log.answered(answers)
         if isinstance(owner, DagOwner):
-            owner.released(effects, now)
+            owner.logged(batch, effects, now)
         if owner.log.is_lost:
             self.refused_append_count += 1
             return self._lose(run, owner.log.epoch)

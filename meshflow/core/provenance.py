@@ -27,7 +27,7 @@ def dag_provenance(
     """The `log.<dag run>` subtree. `running` has `{task: (name of its node, start)}`; None: no task runs. Tasks that
     never ran are left out, as are ends that have not come."""
     tasks: dict[str, object] = {}
-    for index, spec in enumerate(fold.spec.tasks):
+    for index, spec in enumerate(fold.tasks):
         end = fold.ends.get(index)
         if end is not None and end.started_at:
             place(
@@ -43,7 +43,7 @@ def dag_provenance(
                 },
             )
     for index, (node, at) in (running or {}).items():
-        spec = fold.spec.tasks[index]
+        spec = fold.tasks[index]
         place(tasks, spec.name, {"start_time": instant(at), "worker": node, "queue": spec.queue})
     log: dict[str, object] = {"start_time": instant(started_at), "queue": queue, "tasks": tasks}
     if ended_at is not None:

@@ -128,6 +128,9 @@ class TaskEnded:
     """Name of the node that ran it."""
     retry: bool = False
     """Whether a further attempt follows; the task itself has not ended then."""
+    rows: tuple[Value, ...] | None = None
+    """Of a mapped task: what each of its instances gets. These are tasks of the run from this entry on, in this order
+    behind all others. None: none are added."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,7 @@ class Dag:
                 timeout_s=options.timeout,
                 priority=options.priority,
                 at_most_once=bool(options.at_most_once),
+                splits=task.splits,
             )
             for task, digest in zip(graph.tasks, digests, strict=True)
             for options in (task.job_options,)

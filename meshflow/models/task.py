@@ -145,6 +145,11 @@ class BaseTask:
         return self._name
 
     @property
+    def splits(self) -> tuple[str, ...] | None:
+        """Of a mapped task: the parents whose values only it gets, to split them for its instances; else None."""
+        return None
+
+    @property
     def queue(self) -> str:
         """The queue on which attempts wait for a node."""
         return self._queue

@@ -255,6 +255,16 @@ def compose(inputs: Sequence[tuple[str, str | None, MultiTaskData]], *, task_nam
     return data
 
 
+def no_items() -> MultiTaskData:
+    """What a mapped task hands on: a list that waits for the results of its instances."""
+    return MultiTaskData(dataset=TaskData({RETURNED: ([],)}))
+
+
+def add_item(items: MultiTaskData, result: MultiTaskData) -> None:
+    """Append what the next instance has returned, or None if it was stopped, to a list that `no_items` has made."""
+    items.default_dataset[RETURNED][0].append(result.default_dataset.get(RETURNED, (None,))[0])
+
+
 def value_of(data: MultiTaskData) -> Any:
     """What a task returned, if it is a decorated one; else the data itself."""
     dataset = data.default_dataset

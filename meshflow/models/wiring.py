@@ -25,6 +25,13 @@ class ValueOf:
     task: str
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Stands in the arguments of a mapped task for what an instance gets of that one of the lists."""
+
+    column: int
+
+
 class Handle(Generic[T_co]):
     """A task that was called in a workflow function; as an argument of others it stands for what it will return."""
 

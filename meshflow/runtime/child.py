@@ -38,12 +38,13 @@ from meshflow.models.datastore import DataStoreDocument
 from meshflow.models.signal import TaskSignal
 from meshflow.models.task import BaseTask
 from meshflow.models.task_context import TaskContext
-from meshflow.models.task_data import MultiTaskData, compose
+from meshflow.models.task_data import MultiTaskData, add_item, compose, no_items
 from meshflow.runtime import lease, processes
 from meshflow.runtime.callees import Callees
 from meshflow.runtime.link import NodeLink, TaskClient
 from meshflow.runtime.orders import Birth
 from meshflow.runtime.pipes import RunTask, TaskEnded
+from meshflow.tasks.function_task import MappedTask
 
 _MAX_REASON_CHARS = 16 * 1024
 """Enough for a deep traceback; the reason travels with the result and stays in the log."""
@@ -132,6 +133,7 @@ class TaskRunner:
 
     def _run(self, frame: RunTask) -> TaskEnded:
         value, limit = b"", None
+        rows: list[bytes] | None = None
         callee = self._callee(frame) if frame.job.calls else None
         started_at = time.time()
         try:
@@ -141,7 +143,12 @@ class TaskRunner:
             elif callee is not None:
                 state, reason, value = State.COMPLETED, "", pack_flat(callee.run(frame.job.calls))
             else:
-                state, reason, value, limit = self._attempt(frame)
+                task = self._load(frame)
+                if isinstance(task, MappedTask) and not frame.job.mapped:
+                    rows = task.split(_input(frame.job))
+                    state, reason, value = State.COMPLETED, f"{len(rows)} rows", payload.dump_data(no_items())
+                else:
+                    state, reason, value, limit = self._attempt(task, frame)
         except Terminated:
             raise
         except BaseException as exc:  # Also SystemExit and KeyboardInterrupt: a task does not end its process.
@@ -153,14 +160,14 @@ class TaskRunner:
         ended_at = time.time()
         self._surroundings.flush()
         is_last = processes.has_children() or not self._surroundings.is_heard()
-        return TaskEnded(frame.number, state, value, limit, reason, started_at, ended_at, is_last)
+        split = None if rows is None else tuple(rows)
+        return TaskEnded(frame.number, state, value, limit, reason, started_at, ended_at, is_last, split)
 
-    def _attempt(self, frame: RunTask) -> tuple[State, str, bytes, tuple[str, ...] | None]:
+    def _attempt(self, task: BaseTask, frame: RunTask) -> tuple[State, str, bytes, tuple[str, ...] | None]:
         """State, reason, result and limit of one attempt. Raises whatever the task raises."""
         job = frame.job
         client = TaskClient(self._link, frame.number)
         workflow_id, dag_name = workflow_of(job.attempt.run), dag_run_name(job.attempt.run)
-        task = self._load(frame)
         state, reason = State.COMPLETED, ""
 
         def stopped(exc: BaseException) -> None:
@@ -202,14 +209,22 @@ class TaskRunner:
         if bundle is None:
             bundle = self._bundles[digest] = bundles.Bundle(self._codes[digest])
             del self._codes[digest]
-        task: BaseTask = bundle.task(frame.job.name)
+        task: BaseTask = bundle.task(frame.job.mapped or frame.job.name)
+        if frame.job.mapped and isinstance(task, MappedTask):
+            task.become(frame.job.name, frame.job.inputs[0].value.inline)
         return task
 
 
 def _input(job: Job) -> MultiTaskData:
     if job.initial is not None:
         return payload.load_data(job.initial.inline)
-    inputs = [(each.task, each.slot, payload.load_data(each.value.inline)) for each in job.inputs]
+    inputs: list[tuple[str, str | None, MultiTaskData]] = []
+    for each in job.inputs[1:] if job.mapped else job.inputs:
+        data = payload.load_data(each.value.inline)
+        if each.is_item:
+            add_item(inputs[-1][2], data)
+        else:
+            inputs.append((each.task, each.slot, data))
     return compose(inputs, task_name=job.name)
 
 

@@ -66,7 +66,7 @@ class ExecutorEvents(Protocol):
         """The task asks something of the store; to be answered with `Executor.answer`."""
 
     def finished(self, finished: Finished) -> None:
-        """The attempt ended. Its value is inline, whatever its size."""
+        """The attempt ended. Its value and rows are inline, whatever their size."""
 
 
 class Executor:
@@ -353,10 +353,9 @@ class Executor:
         if is_spent:
             self._wait(process.recall())
         process.ended()
-        value = Value(ended.value, size_bytes=len(ended.value))
-        self._events.finished(
-            Finished(attempt, ended.state, value, ended.limit, ended.reason, ended.started_at, ended.ended_at)
-        )
+        value, times = Value(ended.value, size_bytes=len(ended.value)), (ended.started_at, ended.ended_at)
+        rows = None if ended.rows is None else tuple(Value(row, size_bytes=len(row)) for row in ended.rows)
+        self._events.finished(Finished(attempt, ended.state, value, ended.limit, ended.reason, *times, rows))
         if is_spent:
             del self._busy[process.number]
             self._fleet.replace(process)

@@ -27,7 +27,7 @@ from meshflow.core.effects import (
 )
 from meshflow.core.events import MemberJoined, MemberUpdated
 from meshflow.core.key_messages import AskKeys, UseKeys
-from meshflow.core.messages import Finished, Input, Job
+from meshflow.core.messages import Finished, Job
 from meshflow.core.node import Node
 from meshflow.core.records import State, Value
 from meshflow.core.requests import (
@@ -46,6 +46,7 @@ from meshflow.runtime.executor import Executor
 from meshflow.runtime.fleet import ExecutorSettings
 from meshflow.runtime.key_keeper import KeyKeeper
 from meshflow.runtime.key_ring import KeyRing
+from meshflow.runtime.large_rows import keep_rows, largest_of
 from meshflow.runtime.large_values import LargeValues
 from meshflow.runtime.storage import Storage
 from meshflow.runtime.transport.node import Transport
@@ -292,15 +293,17 @@ class NodeLoop:
         self._wake()
 
     def finished(self, finished: Finished) -> None:
-        """An attempt ended; a large result goes into the store before anyone is told."""
+        """An attempt ended; large results and rows go into the store before anyone is told."""
         if self._is_closing and finished.state is State.FAILED:
             return  # Killed because this node stops. It is lost like by `kill -9`, so that it runs again elsewhere.
-        if too_large := self._too_large(finished.value.inline, is_sent=is_calls(finished.attempt.run)):
+        if too_large := self._too_large(largest_of(finished), is_sent=is_calls(finished.attempt.run)):
             self._fail(finished.attempt, f"its result {too_large}")
             return
         if len(finished.value.inline) <= INLINE_BYTES or is_calls(finished.attempt.run):
-            self.node.task_finished(finished, self._now())
-            self._wake()
+            if finished.rows:
+                keep_rows(self._large, finished, INLINE_BYTES, self._tell_finished)
+            else:
+                self._tell_finished(finished)
             return
         attempt, bare = finished.attempt, replace(finished, value=Value())
         key = f"value/{attempt.run}/{attempt.task}/{attempt.attempt}.{attempt.epoch}"
@@ -309,10 +312,13 @@ class NodeLoop:
             if isinstance(value, Refused):
                 self._fail(attempt, f"its result cannot be kept: {value.reason}")
                 return
-            self.node.task_finished(replace(bare, value=value), self._now())
-            self._wake()
+            self._tell_finished(replace(bare, value=value))
 
         self._large.put(attempt.run, key, finished.value.inline, put)
+
+    def _tell_finished(self, finished: Finished) -> None:
+        self.node.task_finished(finished, self._now())
+        self._wake()
 
     def _too_large(self, data: bytes, *, is_sent: bool = False) -> str:
         """What is wrong with a value that a task hands on, if it is larger than it may be. `is_sent`: it must fit into
@@ -387,5 +393,5 @@ def _resolved(job: Job, blobs: dict[str, bytes]) -> Job:
     def inline(value: Value) -> Value:
         return Value(blobs[value.blob], "", value.size_bytes) if value.blob else value
 
-    inputs = tuple(Input(item.task, item.slot, inline(item.value)) for item in job.inputs)
+    inputs = tuple(replace(item, value=inline(item.value)) for item in job.inputs)
     return replace(job, inputs=inputs, initial=inline(job.initial) if job.initial is not None else None)

@@ -70,6 +70,8 @@ class TaskEnded:
     is_last: bool
     """Whether the process takes no further task, because something that this one started still runs or prints, or
     because it took away the pipes for what is printed. If not, all that was printed has been read."""
+    rows: tuple[bytes, ...] | None = None
+    """What each instance of a mapped task gets. None: it is none."""
 
 
 @dataclass(frozen=True, slots=True)

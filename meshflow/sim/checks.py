@@ -3,7 +3,8 @@
 1. Nothing accepted is lost: every run has a final state, the one in its log, with a reason where it is not completed.
 2. One end per log, no gaps, and epochs rise.
 3. Never two owners of one epoch.
-4. One recorded end per task and per attempt; no task was started before its parents' ends were recorded.
+4. One recorded end per task and per attempt; no task was started before its parents' ends were recorded, nor an
+   instance of a mapped task before the split was.
 5. A recorded result is what the task makes of its inputs, and some execution has made it.
 6. `at_most_once` tasks were executed at most once.
 7. A run that nothing stopped is completed, and then each task has the end that the rules give it (`expected.py`).
@@ -29,6 +30,7 @@ from meshflow.ids import NodeId, RunId, dag_run_id, workflow_of
 from meshflow.sim.cluster import WALL_OFFSET_S, Cluster
 from meshflow.sim.dagchecks import DagHistory, check_dag
 from meshflow.sim.expected import program_of
+from meshflow.sim.mapped import expand
 from meshflow.sim.violation import require
 from meshflow.sim.world import Execution
 
@@ -156,7 +158,9 @@ def _history(cluster: Cluster, run: RunId, started: DagStarted, executions: dict
     assert isinstance(blob, bytes)
     batches = log_of(cluster, dag_run)
     state = _check_end(cluster, dag_run, batches)
-    return DagHistory(dag_run, wire.decode(DagDefinition, blob), state, batches, executions.get(dag_run, []))
+    definition = wire.decode(DagDefinition, blob)
+    dag = expand(definition, (entry for batch in batches for entry in batch.entries))
+    return DagHistory(dag_run, dag.definition, state, batches, executions.get(dag_run, []), dag.rows, dag.mapped)
 
 
 def _check_end(cluster: Cluster, run: RunId, batches: Sequence[Batch]) -> State:

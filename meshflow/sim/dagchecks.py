@@ -1,6 +1,6 @@
 """What must hold of one dag run after any amount of trouble. See `checks.py`, invariants 4 to 8."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from meshflow.core.graph import DagDefinition
@@ -21,6 +21,10 @@ class DagHistory:
     state: State
     batches: Sequence[Batch]
     executions: Sequence[Execution]
+    rows: Mapping[int, bytes]
+    """What each instance of a mapped task was given; these are tasks of the definition."""
+    mapped: Mapping[int, int]
+    """The task of which each instance is one."""
 
     def entries(self) -> list[Entry]:
         """Its log."""
@@ -60,6 +64,8 @@ def _check_order(history: DagHistory) -> dict[int, TaskEnded]:
     parents: dict[int, list[int]] = {}
     for edge in spec.edges:
         parents.setdefault(edge.child, []).append(edge.parent)
+    for instance, mapped in history.mapped.items():
+        parents.setdefault(instance, []).append(mapped)
     ends: dict[int, TaskEnded] = {}
     for entry in history.entries():
         if isinstance(entry, TaskStarted):
@@ -94,8 +100,12 @@ def _check_results(history: DagHistory, ends: dict[int, TaskEnded]) -> None:
             continue
         parents = [edge.parent for edge in history.definition.spec.edges if edge.child == task]
         inputs = [ends[parent].value.inline for parent in parents if ends[parent].state is not State.SKIPPED]
-        is_right = end.value.inline == result_of(history.name(task), inputs)
+        result = result_of(history.name(task), ([history.rows[task]] if task in history.rows else []) + inputs)
+        is_right = end.value.inline == result
         require(is_right, f"{history.run}: the result of {history.name(task)!r} is not that of its inputs")
+        rows = None if end.rows is None else tuple(row.inline for row in end.rows)
+        is_split = rows == program_of(history.definition, task).split(result) or history.state is not State.COMPLETED
+        require(is_split, f"{history.run}: the rows of {history.name(task)!r} are not those of its result: {rows}")
 
 
 def _check_executions(history: DagHistory, task: int, end: TaskEnded) -> None:

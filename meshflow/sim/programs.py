@@ -6,7 +6,7 @@ A program's result follows from its own name and its inputs, so that a checker c
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from meshflow.core.graph import DagDefinition, DagSpec, Edge, TaskSpec, WorkflowSpec
@@ -26,6 +26,7 @@ class Options(TypedDict, total=False):
     timeout_s: float
     priority: int
     at_most_once: bool
+    splits: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Program:
     `signals` are (action, argument) pairs: `("start_dag", "sub")`, `("join_dags", "sub:1")`, `("join_dags", "")` for
     all other dag runs, `("join_dags", "mine")` for those that this task has started, `("stop_workflow", "")`. Beside
     these, `("push", key)` and `("set", key)` write to the document, `("keep", key)` keeps a blob, and `("print", text)`
-    prints. A task fails the first `failures` times it is run to its end, and ends in `state` after that.
+    prints. A task fails the first `failures` times it is run to its end, and ends in `state` after that. A mapped
+    task is split into so many `rows`, and its instances do the rest.
     """
 
     duration_s: float = 0.01
@@ -43,25 +45,44 @@ class Program:
     state: State = State.COMPLETED
     limit: tuple[str, ...] | None = None
     failures: int = 0
+    rows: int | None = None
 
     def encode(self) -> bytes:
         """The program in place of pickled code."""
         limit = None if self.limit is None else list(self.limit)
         return json.dumps(
-            [self.duration_s, [list(signal) for signal in self.signals], self.state.value, limit, self.failures]
+            [
+                self.duration_s,
+                [list(signal) for signal in self.signals],
+                self.state.value,
+                limit,
+                self.failures,
+                self.rows,
+            ]
         ).encode()
 
     @staticmethod
     def decode(code: bytes) -> "Program":
         """The program in `code`."""
-        duration_s, signals, state, limit, failures = json.loads(code)
+        duration_s, signals, state, limit, failures, rows = json.loads(code)
         return Program(
             duration_s,
             tuple((action, argument) for action, argument in signals),
             State(state),
             None if limit is None else tuple(limit),
             failures,
+            rows,
         )
+
+    def of(self, *, is_split: bool) -> "Program":
+        """What is done of it: to split lists takes as long as an instance does, and never fails."""
+        if self.rows is None:
+            return self
+        return Program(self.duration_s, rows=self.rows) if is_split else replace(self, rows=None)
+
+    def split(self, result: bytes) -> tuple[bytes, ...] | None:
+        """The rows of a task with that result; None: it splits nothing."""
+        return None if self.rows is None else tuple(result_of(f"row {index}", [result]) for index in range(self.rows))
 
 
 def result_of(name: str, inputs: list[bytes]) -> bytes:

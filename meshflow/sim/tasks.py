@@ -107,7 +107,7 @@ class Tasks:
             self._begin(*self._waiting.pop(attempt))
 
     def _begin(self, job: Job, code: bytes) -> None:
-        program = Program.decode(code)
+        program = Program.decode(code).of(is_split=not job.mapped)
         inputs = tuple(item.task for item in job.inputs)
         now = self._world.clock.now
         execution = Execution(job.attempt, job.name, self._core.id, now, inputs, result_of_job(job))
@@ -194,6 +194,9 @@ class Tasks:
         execution = process.execution
         execution.ended_at, execution.state = now, state
         value = Value(execution.result) if state is State.COMPLETED else Value()
-        self._core.task_finished(Finished(attempt, state, value, program.limit, reason, execution.started_at, now), now)
+        rows = program.split(execution.result) if state is State.COMPLETED else None
+        values = None if rows is None else tuple(map(Value, rows))
+        times = (execution.started_at, now)
+        self._core.task_finished(Finished(attempt, state, value, program.limit, reason, *times, values), now)
         self._fill()
         self._heard()

@@ -1,6 +1,7 @@
 """Workflows to suffer under a schedule of faults: small, of random shape, and with answers that can be checked."""
 
 import random
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -39,6 +40,7 @@ def random_workflow(rng: random.Random, number: int, max_tasks: int = 9) -> tupl
         }
     if rng.random() < 0.25:
         _spoil(rng, tasks, rng.choice(names))
+    _map_some(random.Random(repr(edges)), tasks, edges, options)
     main = define("main", tasks, edges, options)
     sub = {"s1": Program(0.01), "s2": Program(0.02, (("start_dag", "leaf"), *rng.choice((_JOINS[:1], ()))))}
     dags = [
@@ -59,6 +61,17 @@ def _program(rng: random.Random, children: list[str], failures: int) -> Program:
         if rng.random() < 0.7:
             signals += (rng.choice(_JOINS),)
     return Program(rng.choice(_DURATIONS_S), signals, limit=limit, failures=failures)
+
+
+def _map_some(
+    rng: random.Random, tasks: dict[str, Program], edges: list[tuple[str, str]], options: dict[str, Options]
+) -> None:
+    """Make some tasks mapped ones."""
+    for name in tasks:
+        if rng.random() < 0.15:
+            tasks[name] = replace(tasks[name], rows=rng.choice((0, 1, 2, 5)))
+            parents = [parent for parent, child in edges if child == name]
+            options[name]["splits"] = tuple(parent for parent in parents if rng.random() < 0.5)
 
 
 def _spoil(rng: random.Random, tasks: dict[str, Program], name: str) -> None:

@@ -94,3 +94,26 @@ def test_a_name_that_several_dag_runs_have_must_be_told_apart() -> None:
 def test_a_log_that_was_removed_is_told_of() -> None:
     with pytest.raises(NotFound, match="has been removed"):
         find_result(Store().ask, view("d"), "first")
+
+
+def mapped_view(last: State = State.COMPLETED) -> RunView:
+    run = view("d")
+    tasks = run.dags["d:1"].tasks
+    tasks[0].instances = range(4, 6)
+    tasks += [TaskView("first[0]", state=State.COMPLETED, attempt=1), TaskView("first[1]", state=last, attempt=1)]
+    return run
+
+
+def test_the_result_of_a_mapped_task_is_that_of_its_instances_in_order() -> None:
+    store = Store(d=[[ended(0, Value(b"[]"))], [ended(5, Value(b"", "key", 5))], [ended(4, Value(b"zero"))]])
+    store.blobs[RUN, "key"] = b"one"
+    assert find_result(store.ask, mapped_view(), "first") == [b"zero", b"one"]
+    assert find_result(store.ask, mapped_view(), "first[1]") == b"one"
+    store.blobs.clear()
+    with pytest.raises(NotFound, match=r"task 'first\[1\]' of run \w+ was larger than 64 KiB"):
+        find_result(store.ask, mapped_view(), "first")
+
+
+def test_a_mapped_task_has_no_result_before_all_its_instances_have_ended() -> None:
+    with pytest.raises(NotFound, match="1 of its 2 instances run on"):
+        find_result(Store().ask, mapped_view(State.RUNNING), "first")

@@ -1,6 +1,6 @@
 """The fold of a run's logs, and the events it tells."""
 
-from meshflow.core.records import Claimed, DagEnded, Noted, RunEnded, State, TaskEnded, TasksQueued, TaskStarted
+from meshflow.core.records import Claimed, DagEnded, Noted, RunEnded, State, TaskEnded, TasksQueued, TaskStarted, Value
 from meshflow.ids import NodeId
 from meshflow.queue.models import JobEvent
 from meshflow.run_view import RunView
@@ -146,3 +146,17 @@ def test_clocks_of_two_hosts_make_no_negative_duration() -> None:
     end = TaskEnded(0, 1, State.COMPLETED, started_at=105.0, ended_at=104.0)
     [event] = view.apply(batch(DAG, 0, end))
     assert event.duration == 0.0
+
+
+def test_instances_of_a_mapped_task_are_tasks_of_their_own_from_the_split_on() -> None:
+    view = opened_view()
+    split = TaskEnded(0, 1, State.COMPLETED, rows=(Value(b"a"), Value(b"b")))
+    view.apply(dag_log()[0])
+    events = view.apply(batch(DAG, 1, split, TasksQueued((2, 3)), TaskStarted(3, 1, 1, WORKER)))
+    assert told(events) == [("succeeded", "put"), ("queued", "put[0]"), ("queued", "put[1]"), ("started", "put[1]")]
+    tasks = view.dags["main_dag:1"].tasks
+    assert tasks[0].instances == range(2, 4)
+    assert [(task.name, task.queue, task.state) for task in tasks[2:]] == [
+        ("put[0]", tasks[0].queue, State.QUEUED),
+        ("put[1]", tasks[0].queue, State.RUNNING),
+    ]

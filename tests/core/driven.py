@@ -15,7 +15,7 @@ from meshflow.core.graph import DagSpec
 from meshflow.core.messages import Cancel, Job, Owned, Report, Reports, Stopping
 from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.ownership import RunLog
-from meshflow.core.records import Entry, RunRecord, State, TaskEnded, Value
+from meshflow.core.records import Batch, Entry, RunRecord, State, TaskEnded, Value
 from meshflow.core.requests import Append, Request
 from meshflow.ids import NodeId
 from tests.core.builders import ANN, BOB, ME, RUN, dag, dag_record, definition, ended, member
@@ -32,8 +32,12 @@ class Written(NamedTuple):
     released: list[Effect]
 
 
-def write(flush: Callable[[], list[Effect]], log: RunLog) -> Written:
-    """Have all that was added to `log` written, and all that follows from it."""
+def write(
+    flush: Callable[[], list[Effect]],
+    log: RunLog,
+    logged: Callable[[Batch | None, list[Effect]], None] = lambda *_: None,
+) -> Written:
+    """Have all that was added to `log` written, and all that follows from it. `logged` is told of each batch."""
     written = Written([], [], [])
     while effects := flush():
         ask = effects[-1]
@@ -45,7 +49,9 @@ def write(flush: Callable[[], list[Effect]], log: RunLog) -> Written:
                 written.entries.extend(request.batch.entries)
             else:
                 written.requests.append(request)
-        written.released.extend(log.answered([True] * len(ask.requests))[1])
+        batch, released = log.answered([True] * len(ask.requests))
+        logged(batch, released)
+        written.released.extend(released)
     return written
 
 
@@ -92,7 +98,11 @@ class DrivenDag:
 
     def write(self, now: float = 0.0) -> Written:
         """Have everything written."""
-        return write(lambda: self.owner.flush(now, WALL), self.log)
+        return write(
+            lambda: self.owner.flush(now, WALL),
+            self.log,
+            lambda batch, effects: self.owner.logged(batch, effects, now),
+        )
 
     def queued(self) -> list[int]:
         """The tasks that wait to be handed out, which they do no longer."""

@@ -218,7 +218,7 @@ def test_a_job_that_waits_for_the_log_is_not_lost_however_long_that_takes() -> N
     assert driven.owner.held(ANN, [], 60.0) == []
     _, released = driven.log.answered([True])
     assert any(isinstance(effect, Send) and isinstance(effect.message, Work) for effect in released)
-    driven.owner.released([*released, Send(ANN, ReportsAck(RUN, 1)), requeued("a", 1, "")], 60.0)
+    driven.owner.logged(None, [*released, Send(ANN, ReportsAck(RUN, 1)), requeued("a", 1, "")], 60.0)
     assert driven.owner.held(ANN, [], 62.0) == []
     assert driven.owner.held(ANN, [], 62.1) != []
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from meshflow.core.dagrun import DagRun
 from meshflow.core.graph import DagSpec, Edge, TaskSpec
-from meshflow.core.records import Entry, State, Stop, StopAsked, TaskEnded
+from meshflow.core.records import Entry, State, Stop, StopAsked, TaskEnded, Value
 from tests.core.builders import ended, started
 
 STOPS = [StopAsked(Stop.STOP, State.STOPPED, "enough"), StopAsked(Stop.CANCEL, State.CANCELLED, "at once")]
@@ -25,7 +25,14 @@ def fold(spec: DagSpec, *entries: Entry) -> DagRun:
 def dags(draw: st.DrawFn) -> DagSpec:
     count = draw(st.integers(0, 8))
     tasks = tuple(
-        TaskSpec(f"t{number}", "task", "", force_run=draw(st.booleans()), propagate_skip=draw(st.booleans()))
+        TaskSpec(
+            f"t{number}",
+            "task",
+            "",
+            force_run=draw(st.booleans()),
+            propagate_skip=draw(st.booleans()),
+            splits=draw(st.sampled_from([None, None, (), ("t0",), ("t0", "t1")])),
+        )
         for number in range(count)
     )
     pairs = [(parent, child) for child in range(count) for parent in range(child)]
@@ -77,9 +84,20 @@ class Live:
                 self.ready[each] = None
             return
         outcomes = [State.COMPLETED] * 8 + [State.STOPPED, State.STOPPED, State.ABORTED, State.FAILED]
-        children = [self.run.spec.tasks[edge.child].name for edge in self.run.spec.edges if edge.parent == each]
+        spec = self.run.tasks[each]
+        mapped = spec.name.partition("[")[0]
+        edges = self.run.spec.edges
+        children = [self.run.tasks[edge.child].name for edge in edges if self.run.tasks[edge.parent].name == mapped]
         limit = tuple(name for name in children if self._rng.random() < 0.6) if self._rng.random() < 0.5 else None
         self.ends.append(each)
+        if spec.splits is not None:
+            rows = tuple(Value(b"row") for _ in range(self._rng.randrange(4)))
+            rows_or_none = None if self.run.stop is not Stop.NONE else rows
+            self.record(ended(each, attempt=number, rows=rows_or_none))
+            self.ready |= {each: None for each in self.run.instances(each) if not self.run.states[each].is_final}
+            return
+        inputs = self.run.inputs(each)
+        assert (spec.name != mapped) == (bool(inputs) and inputs[0].value == Value(b"row"))
         self.record(ended(each, self._rng.choice(outcomes), attempt=number, limit=limit, reason="so"))
 
 
@@ -91,7 +109,7 @@ def state_of(run: DagRun) -> tuple[object, ...]:
 def test_every_task_of_any_dag_ends_once_whatever_happens(spec: DagSpec, rng: random.Random) -> None:
     live = Live(spec, rng)
     live.play()
-    assert sorted(live.ends) == list(range(len(spec.tasks)))
+    assert sorted(live.ends) == list(range(live.run.total_count))
     assert all(state.is_final for state in live.run.states)
 
 

@@ -139,13 +139,17 @@ def test_a_notebook_needs_no_file(mesh: RealMesh) -> None:
 
 
 def test_what_the_documents_show_works(mesh: RealMesh) -> None:
-    flow, program, _ = BLOCKS
+    flow, program, mapped, _ = BLOCKS
     mesh.write("flow.py", flow)
     told = mesh.cli("run", "flow", "scans=5")
     assert "report | 100 on local" in told.stdout + told.stderr
     command = [sys.executable, "-W", "error", "-c", f"import meshflow\n{flow}\n{program}"]
     done = subprocess.run(command, env=mesh.environment, stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout == "100.0 [40, 60]\n"
+    mesh.write("mapped_flow.py", "from pathlib import Path\nfrom meshflow import task, workflow\n" + mapped)
+    (mesh.work / "1.dat").write_bytes(b"x" * 21)
+    told = mesh.cli("run", "mapped_flow", f"folder={mesh.work}")
+    assert "summary | 1 42.0" in told.stdout + told.stderr
     mesh.write("hello.py", README)
     told = mesh.cli("run", "hello")
     assert "count | 3 words on local" in told.stdout + told.stderr

@@ -230,6 +230,15 @@ def test_decorated(mesh: RealMesh) -> None:
     assert (handle.result("read_3"), handle.result("mean")) == ([120, 150, 180], 100.0)
 
 
+def test_mapped(mesh: RealMesh) -> None:
+    """There is a task for each chapter, however many there are, and the results are in order."""
+    handle = run(mesh, "mapped", chapters=4)
+    assert printed(handle) == ["Words in 4 chapters: [4, 6, 3, 5], at most 6"]
+    assert (handle.result("count"), handle.result("count[1]")) == ([4, 6, 3, 5], 6)
+    handle = run(mesh, "mapped", chapters=0)
+    assert printed(handle) == ["Words in 0 chapters: [], at most 0"]
+
+
 def test_queues(mesh: RealMesh) -> None:
     """Work goes to the nodes that serve its queues, and waits until they are there, which status tells."""
     handle = mesh.submit("queues", queue="main", keep_data=True)

@@ -22,6 +22,7 @@ import meshflow
 from meshflow.async_client import AsyncFuture
 from meshflow.async_run_handle import AsyncRunHandle
 from meshflow.core.records import State
+from meshflow.models.wiring import Handle
 
 
 def half(number: int) -> float:
@@ -32,6 +33,18 @@ with meshflow.Executor(2, initializer=print, initargs=("ready",)) as executor:
     assert_type(executor.submit(half, 3), Future[float])
     assert_type(executor.map(half, [1, 2], timeout=1.0), Iterator[float])
     executor.submit(half, "three")  # wrong
+
+
+@meshflow.task(retries=2)
+def fit(number: int, *, scale: float = 1.0) -> float:
+    return number * scale
+
+
+@meshflow.workflow
+def fitting() -> None:
+    assert_type(fit(3), Handle[float])
+    assert_type(fit.map([1, 2], scale=2.0), Handle[list[float]])
+    fit.map([1, 2]).append(3)  # wrong
 
 
 async def main() -> None:
