@@ -88,7 +88,7 @@ class CallerThread:
         caller_settings = CallerSettings(max_message_bytes=settings.max_message_bytes, max_out=max_out)
         self._poll = select.poll()
         self._door = LeaseDoor(me, self._poll)
-        self._caller = Caller(me, caller_settings, DispatchSettings(), self._door.name, self._door.take_back)
+        self._caller = Caller(me, caller_settings, DispatchSettings(), self._door.name, self._door)
         self._find_keys = keys
         self._keys = tuple(keys())
         self._seeds = seeds

@@ -6,6 +6,7 @@ lets in only processes of the same user.
 
 import select
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 
 from meshflow.ids import NodeId
 from meshflow.models.parcels import pack, unpack
+from meshflow.models.progress import Progress
 from meshflow.runtime import job_queue
 from meshflow.runtime.job_queue import MAX_FILES, JobQueue
 from meshflow.runtime.lease import is_own
@@ -24,6 +26,7 @@ _BACKLOG = 64
 class _Line:
     talk: socket.socket
     queue: JobQueue = field(default_factory=JobQueue)
+    progress: Progress = field(default_factory=Progress)
     codes: dict[str, None] = field(default_factory=dict)
     """Digests of the functions that the process has."""
 
@@ -96,7 +99,8 @@ class LeaseDoor:
         """Give the process of a lease its end of the queue."""
         line = self._lines[lease]
         with suppress(OSError):  # It is gone, as the next look at it tells.
-            line.queue.send_endpoint(line.talk)
+            line.queue.send_endpoint(line.talk, line.progress.fileno)
+        line.progress.sent()
 
     def feed(self, lease: int, packet: int, digest: str, code: bytes, calls: Sequence[object]) -> None:
         """Have a lease make these calls of a function.
@@ -117,6 +121,17 @@ class LeaseDoor:
             return []
         line.codes.clear()  # What was taken back may have had the code with it.
         return line.queue.recall()
+
+    def halt(self, lease: int, packet: int) -> None:
+        """Have a lease begin no more calls of a packet."""
+        line = self._lines.get(lease)
+        if line is not None:
+            line.progress.halt(packet)
+
+    def begun(self, lease: int, packet: int) -> int:
+        """How many calls of a packet a lease has begun; all, as far as is known, if it is not there."""
+        line = self._lines.get(lease)
+        return sys.maxsize if line is None else line.progress.begun(packet)
 
     def answers(self) -> tuple[list[Answer], list[int]]:
         """All that leases have answered, and which have closed their sockets or are of no use any more; these are to be
@@ -150,6 +165,7 @@ class LeaseDoor:
             self._poll.unregister(line.talk)
             line.talk.close()
             line.queue.close()
+            line.progress.sent()
 
     def close(self) -> None:
         """Let go of all."""

@@ -22,7 +22,7 @@ from meshflow.core.dispatch import Dispatcher, DispatchSettings
 from meshflow.core.effects import Effect, Send
 from meshflow.core.ended import Ended, stranded, too_large
 from meshflow.core.handouts import Handouts
-from meshflow.core.leases import TakeBack
+from meshflow.core.leases import NoReach, Reach
 from meshflow.core.leasing import Feed, HangUp, Leasing
 from meshflow.core.member import Member
 from meshflow.core.messages import (
@@ -57,8 +57,8 @@ _MAX_WORK_BYTES = 8 * 1024 * 1024
 
 
 class Caller:
-    """The calls of the client `me`. `door` is where processes of its host call, `take_back` takes from them what they
-    have not begun (`leases.py`)."""
+    """The calls of the client `me`. `door` is where processes of its host call, and `reach` is what can be done about
+    what they were fed; None: there is no door."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Caller:
         settings: CallerSettings,
         dispatch: DispatchSettings,
         door: str = "",
-        take_back: TakeBack = lambda _: (),
+        reach: Reach | None = None,
     ) -> None:
         self.ended: list[Ended] = []
         """News for the shell, which takes them away."""
@@ -77,7 +77,7 @@ class Caller:
         self._dispatcher = Dispatcher(dispatch)
         self._handouts = Handouts(settings.lost_s)
         self._waiting = WaitingCalls(self._run, self._dispatcher, settings)
-        self.leasing = Leasing(self._waiting, door, take_back)
+        self.leasing = Leasing(self._waiting, door, reach or NoReach())
         """The shell tells it which nodes are near, and when a process hangs up."""
         self._leases = self.leasing.leases
         self._batches: dict[int, tuple[Call, ...]] = {}

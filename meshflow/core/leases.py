@@ -7,12 +7,14 @@ Invariants:
 1. A lease ends soon after it has nothing to do, and after `LEASE_S` in any case: then the node decides who is next.
 2. No more than about `AHEAD_S` of work is fed ahead of what runs. What has not begun can be taken back, and is: when
    the call that runs turns out long, when another lease has nothing to do, and when a process ends.
+3. A call that turns out long holds up none that was fed with it, in the same packet or behind.
 """
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from meshflow.core.calling import Call
 from meshflow.ids import NodeId
@@ -30,13 +32,41 @@ AHEAD_S = 0.003
 """Work fed ahead: more than is done until the client has heard of results and feeds more."""
 
 STALE_S = 0.02
-"""What is behind a call that runs for longer than this is taken back."""
+"""What is behind a packet that runs for longer than this is taken back, and what has not begun of the packet."""
 
 _MIN_AHEAD = 2
 """Packets, the one that runs included."""
 
-TakeBack = Callable[[int], Sequence[int]]
-"""Takes back all packets of a lease that have not begun, and says which they were; given by the shell."""
+HALT_S = 0.002
+"""So long after a lease was told to begin no more of a packet, all that it has begun is seen."""
+
+
+class Reach(Protocol):
+    """What the shell can do about what leases were fed."""
+
+    def take_back(self, lease: int) -> Sequence[int]:
+        """Take back all packets of a lease that have not begun; which they were."""
+
+    def halt(self, lease: int, packet: int) -> None:
+        """Have a lease begin no more calls of a packet but for the first."""
+
+    def begun(self, lease: int, packet: int) -> int:
+        """How many calls of a packet a lease has begun."""
+
+
+class NoReach:
+    """That of a client without leases."""
+
+    def take_back(self, lease: int) -> Sequence[int]:
+        """Nothing was fed."""
+        return ()
+
+    def halt(self, lease: int, packet: int) -> None:
+        """The same."""
+
+    def begun(self, lease: int, packet: int) -> int:
+        """The same."""
+        return 0
 
 
 @dataclass(slots=True)
@@ -44,6 +74,10 @@ class _Packet:
     number: int
     calls: tuple[Call, ...]
     work_s: float
+    is_halted: bool = False
+    """No more of its calls are begun."""
+    split_at: float = math.inf
+    """When those that were not begun can be known; infinity: it is not halted, or they are known."""
 
 
 @dataclass(slots=True)
@@ -66,6 +100,11 @@ class _Lease:
     def is_open(self) -> bool:
         return self.opened_at < math.inf and not self.is_ending
 
+    @property
+    def shared(self) -> _Packet | None:
+        """The packet that runs, if it has more than one call."""
+        return self.packets[0] if self.packets and len(self.packets[0].calls) > 1 else None
+
     def is_stale(self, now: float) -> bool:
         """Whether the call that runs has turned out long."""
         return bool(self.packets) and now - self.since >= STALE_S
@@ -77,8 +116,8 @@ class _Lease:
 class Leases:
     """The leases of one client."""
 
-    def __init__(self, take_back: TakeBack) -> None:
-        self._take_back = take_back
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
         self._leases: dict[int, _Lease] = {}
         self._last_packet = 0
 
@@ -142,7 +181,7 @@ class Leases:
     def take_back(self, number: int) -> list[tuple[Call, ...]]:
         """The packets that a lease has not begun; it does not have them any more."""
         lease = self._leases[number]
-        taken = dict.fromkeys(self._take_back(number))
+        taken = dict.fromkeys(self._reach.take_back(number))
         calls = [packet.calls for packet in lease.packets if packet.number in taken]
         lease.packets = deque(packet for packet in lease.packets if packet.number not in taken)
         lease.work_s = sum(packet.work_s for packet in lease.packets)
@@ -197,12 +236,33 @@ class Leases:
             return [max(behind, key=lambda each: each.work_s).number]
         return []
 
+    def relieved(self, now: float) -> list[tuple[Call, ...]]:
+        """Calls that were fed in one packet with one that has turned out long, and have not begun: their leases do not
+        have them any more."""
+        relieved: list[tuple[Call, ...]] = []
+        for lease in self._leases.values():
+            packet = lease.shared
+            if packet is None:
+                continue
+            if not packet.is_halted and lease.is_stale(now):
+                self._reach.halt(lease.number, packet.number)
+                packet.is_halted, packet.split_at = True, now + HALT_S
+            elif now >= packet.split_at:
+                packet.split_at = math.inf
+                count = max(1, self._reach.begun(lease.number, packet.number))
+                relieved.append(packet.calls[count:])
+                packet.calls = packet.calls[:count]
+        return relieved
+
     def deadline(self) -> float:
-        """When `over` or `stuck` may find something without any input."""
+        """When `over`, `stuck` or `relieved` may find something without any input."""
         due = math.inf
         for lease in self._leases.values():
             if lease.is_open:
                 due = min(due, lease.opened_at + LEASE_S, math.inf if lease.packets else lease.since + LINGER_S)
                 if len(lease.packets) > 1:
                     due = min(due, lease.since + STALE_S)
+            packet = lease.shared
+            if packet is not None:
+                due = min(due, packet.split_at if packet.is_halted else lease.since + STALE_S)
         return due

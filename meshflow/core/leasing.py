@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshflow.core.calling import Call, Function, Line
-from meshflow.core.leases import PACKET_S, Leases, TakeBack
+from meshflow.core.leases import PACKET_S, Leases, Reach
 from meshflow.core.member import Member
 from meshflow.core.waiting_calls import WaitingCalls
 from meshflow.ids import NodeId
@@ -30,9 +30,9 @@ class HangUp:
 class Leasing:
     """Feeds leases with what waits in `calls`. `door` is where processes call."""
 
-    def __init__(self, calls: WaitingCalls, door: str, take_back: TakeBack) -> None:
+    def __init__(self, calls: WaitingCalls, door: str, reach: Reach) -> None:
         self.door = door
-        self.leases = Leases(take_back)
+        self.leases = Leases(reach)
         self._calls = calls
         self._near: dict[NodeId, None] = {}
         self._far: dict[NodeId, None] = {}
@@ -99,6 +99,9 @@ class Leasing:
         waiting = self._calls.by_queue()
         for lease in self.leases.stuck(now, has_waiting=bool(waiting)):
             self.take_back(lease)
+            waiting = self._calls.by_queue()
+        for calls in self.leases.relieved(now):
+            self._calls.again(calls)
             waiting = self._calls.by_queue()
         while waiting and (hungry := self.leases.hungriest(waiting, now)) is not None:
             lease, queue = hungry

@@ -5,6 +5,7 @@ What holds only numbers, texts and the like takes the quick way.
 """
 
 import os
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
@@ -14,6 +15,7 @@ from typing import Any
 from meshflow.errors import MeshflowError
 from meshflow.models import parcels, payload
 from meshflow.models.parcels import Parcel
+from meshflow.models.progress import BEGUN, BITS, HALT
 
 _DIGEST_BYTES = 16
 _Error = list[bytes | str]
@@ -22,6 +24,8 @@ Result = bytes | Parcel | _Error
 """What came of a call, pickled."""
 _RAISED = (Exception, SystemExit, KeyboardInterrupt)
 """What the user's code may raise where there is nobody to tell; not what ends the process."""
+MAX_S = 0.02
+"""When the calls of a batch have taken so long, the rest of it is left to others: they were to take a part of that."""
 MAX_RESULT_BYTES = 1024 * 1024
 """When a batch has so much to hand on, the rest of it is left to another: a message holds only so much."""
 
@@ -107,19 +111,31 @@ class Callee:
         except BaseException as exc:  # As above.
             self._problem = _dump_error(exc)
 
-    def run(self, calls: Sequence[bytes | Parcel]) -> list[Result]:
+    def run(
+        self, calls: Sequence[bytes | Parcel], packet: int = 1, cells: "list[int] | memoryview[int] | None" = None
+    ) -> list[Result]:
         """Make the calls, one after the other; what came of each, for `load_results`. Ends before its time, with at
-        least one result, when they are large."""
+        least one result, when these are large, or the calls long, or when that is wanted: `cells` tell, and are told
+        (`progress.py`)."""
         function = self._function
         if function is None:
             return [self._problem] * len(calls)
         results: list[Result] = []
         room_bytes = MAX_RESULT_BYTES
+        until = time.perf_counter() + MAX_S
+        cells = [0, 0] if cells is None else cells
+        begun = packet << BITS
         for data in calls:
+            begun += 1
+            cells[BEGUN] = begun
+            if results and cells[HALT] == packet:  # In this order: see `cells`.
+                break
             result = _result(function, data)
             results.append(result)
             room_bytes -= sum(map(len, result)) if isinstance(result, list) else len(result)
-            if room_bytes <= 0 or os.getpid() != self._pid:  # The rest is not for a process that the call forked.
+            if room_bytes <= 0 or time.perf_counter() >= until:
+                break
+            if os.getpid() != self._pid:  # The rest is not for a process that the call forked.
                 break
         return results
 

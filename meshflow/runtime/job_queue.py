@@ -49,13 +49,13 @@ class JobQueue:
         """A new descriptor of the reading end, for the process."""
         return os.dup(self._reader.fileno())
 
-    def send_endpoint(self, peer: socket.socket) -> None:
-        """Send a descriptor of the reading end, for `receive_file`.
+    def send_endpoint(self, peer: socket.socket, *more: int) -> None:
+        """Send a descriptor of the reading end, and some more, for `receive_files`.
 
         Raises:
             OSError: the other end is closed, or no descriptor is left.
         """
-        peer.sendmsg([b"!"], [_rights((self._reader.fileno(),))])
+        peer.sendmsg([b"!"], [_rights((self._reader.fileno(), *more))])
 
     def put(self, number: int, frame: bytes, filenos: Sequence[int] = ()) -> None:
         """Add a job under a number above those before it, with descriptors that stay open until it is taken or taken
@@ -154,11 +154,10 @@ def take_packet(jobs: socket.socket, flags: int = 0) -> tuple[int, bytes, list[i
         return number, file.read(), filenos[1:]
 
 
-def receive_file(peer: socket.socket) -> int | None:
-    """The descriptor that comes next; None: the other end is closed, or sent none."""
-    _, ancillary, _, _ = peer.recvmsg(1, socket.CMSG_SPACE(_FILENO_BYTES), socket.MSG_CMSG_CLOEXEC)
-    filenos = _filenos(ancillary)
-    return filenos[0] if filenos else None
+def receive_files(peer: socket.socket) -> list[int]:
+    """The descriptors that come next; none: the other end is closed, or sent none."""
+    _, ancillary, _, _ = peer.recvmsg(1, _RIGHTS_BYTES, socket.MSG_CMSG_CLOEXEC)
+    return _filenos(ancillary)
 
 
 _Ancillary = tuple[int, int, bytes]

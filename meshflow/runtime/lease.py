@@ -13,9 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from meshflow.models.parcels import pack, unpack
+from meshflow.models.progress import Progress
 from meshflow.runtime import job_queue
 from meshflow.runtime.callees import Callees
 from meshflow.runtime.job_queue import MAX_FILES
+
+_ENDPOINTS = 2
 
 _CREDENTIALS = struct.Struct("=iII")
 """Process, user and group (unix(7), SO_PEERCRED)."""
@@ -39,7 +42,7 @@ def serve(door: str, lease: int, callees: Callees, restore: Callable[[], None]) 
         NotThere: the client cannot be reached this way.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as talk:
-        jobs = _call_at(talk, door, lease)
+        jobs, progress = _call_at(talk, door, lease)
         pid = os.getpid()
         callees.begin_lease()
         with jobs, suppress(ConnectionError):
@@ -48,7 +51,7 @@ def serve(door: str, lease: int, callees: Callees, restore: Callable[[], None]) 
                 (digest, code), calls = unpack(frame, filenos)
                 callee = callees.of_client(digest, code)
                 began_at = time.perf_counter()
-                results = callee.run(calls)
+                results = callee.run(calls, number, progress.cells)
                 if os.getpid() != pid:
                     return  # A process that the call forked has come here too, and must not answer in its place.
                 answer, filenos = pack(time.perf_counter() - began_at, values=results, max_files=MAX_FILES - 1)
@@ -57,16 +60,17 @@ def serve(door: str, lease: int, callees: Callees, restore: Callable[[], None]) 
                 restore()
 
 
-def _call_at(talk: socket.socket, door: str, lease: int) -> socket.socket:
-    """Introduce this process; the reading end of the queue that the client fills."""
+def _call_at(talk: socket.socket, door: str, lease: int) -> tuple[socket.socket, Progress]:
+    """Introduce this process; the reading end of the queue that the client fills, and where to show how far it is."""
     try:
         talk.connect(door)
         if not is_own(talk):
             raise NotThere("the client belongs to another user")
         job_queue.send(talk, lease, b"")
-        fileno = job_queue.receive_file(talk)
+        filenos = job_queue.receive_files(talk)
+        if len(filenos) == _ENDPOINTS:
+            jobs = socket.socket(fileno=filenos[0])
+            return jobs, Progress(filenos[1])
     except OSError as problem:
         raise NotThere(f"the client cannot be reached at {door!r}: {problem}") from problem
-    if fileno is None:
-        raise NotThere("the client does not want this lease any more")
-    return socket.socket(fileno=fileno)
+    raise NotThere("the client does not want this lease any more")

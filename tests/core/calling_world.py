@@ -12,7 +12,7 @@ from itertools import count
 from meshflow.core.attempts import Attempt
 from meshflow.core.caller import Caller
 from meshflow.core.caller_settings import CallerSettings
-from meshflow.core.calling import Arguments, Call, Function
+from meshflow.core.calling import Call, Function
 from meshflow.core.client_messages import AskStatus, NodeStatus
 from meshflow.core.dispatch import DispatchSettings
 from meshflow.core.effects import Ask, Effect, Emit, Kill, Recall, Send, SendTo, Start
@@ -27,17 +27,13 @@ from meshflow.core.worker_settings import WorkerSettings
 from meshflow.ids import NodeId
 from meshflow.store.memory import MemoryStore
 from tests.core.builders import dag, member
-from tests.core.calling_actors import Client, Host, Process
+from tests.core.calling_actors import Client, Host, Lines, Process, bytes_of, code_of
 from tests.core.owning import Blueprints
 
 DEADLY = b"deadly"
 """Calls with such arguments end their process."""
 ASK_S = 1.0
 DOOR = "door of "
-
-
-def code_of(function: Function) -> bytes:
-    return f"code of {function.name}".encode()
 
 
 class World:
@@ -86,16 +82,8 @@ class World:
         """A client that knows all nodes; those whose names begin with one of `near` are of its host."""
         lines: dict[int, Process] = {}
 
-        def take_back(lease: int) -> list[int]:
-            process = lines.get(lease)
-            if process is None:
-                return []
-            taken = [feed.packet for feed in process.fed]
-            process.fed.clear()
-            return taken
-
         settings = CallerSettings(max_losses=1000, max_out=max_out)
-        client = Client(NodeId(name), Caller(NodeId(name), settings, DispatchSettings(), DOOR + name, take_back))
+        client = Client(NodeId(name), Caller(NodeId(name), settings, DispatchSettings(), DOOR + name, Lines(lines)))
         client.near, client.lines = near, lines
         client.knows = list(self.hosts)
         self._meet(client, [host.node.membership.me for host in self.hosts.values()])
@@ -294,8 +282,7 @@ class World:
         for other in self.hosts.values():
             for running in other.running.values():
                 process = other.processes.get(running.attempt)
-                theirs = process.running and [call.data for call in process.running.calls] if process else running.calls
-                both = [data for data in theirs or () if data in calls]
+                both = [data for data in (process.current if process else running.calls) if data in calls]
                 if both and running.attempt.run == attempt.run and running.attempt != attempt:
                     self.doubles.append(f"{both} at {self.now}: on {host.node.id} and {other.node.id}")
 
@@ -332,20 +319,37 @@ class World:
                 )
             return
         process.running = feed = process.fed.pop(0)
-        calls = [_bytes(call.data) for call in feed.calls]
-        self._note_begun(host, process.attempt, calls)
-        seconds = sum(self.rng.choice((1e-4, 1e-4, 1e-3, 0.05)) for _ in calls)
-        self._at(self.now + seconds, lambda: self._made(host, process, feed, calls, seconds))
+        process.made.clear()
+        process.ends_after = self.rng.randint(1, len(feed.calls)) if self.rng.random() < 0.2 else len(feed.calls)
+        self._begin_call(host, process, feed, self.now)
 
-    def _made(self, host: Host, process: Process, feed: Feed, calls: list[bytes], seconds: float) -> None:
+    def _begin_call(self, host: Host, process: Process, feed: Feed, since: float) -> None:
         if process.is_gone or process.running is not feed:
             return
-        if any(data.startswith(DEADLY) for data in calls):
+        process.begun_count = len(process.made) + 1
+        if process.made and process.halted == feed.packet:
+            self._answer(host, process, feed, since)
+            return
+        data = bytes_of(feed.calls[len(process.made)].data)
+        self._note_begun(host, process.attempt, [data])
+        seconds = self.rng.choice((1e-4, 1e-4, 1e-3, 0.05))
+        self._at(self.now + seconds, lambda: self._call_made(host, process, feed, data, since))
+
+    def _call_made(self, host: Host, process: Process, feed: Feed, data: bytes, since: float) -> None:
+        if process.is_gone or process.running is not feed:
+            return
+        if data.startswith(DEADLY):
             self._end(host, process.attempt, State.FAILED, "killed by itself")
             return
-        made = calls[: self.rng.randint(1, len(calls))] if self.rng.random() < 0.2 else calls
+        process.made.append(b"done " + data)
+        if len(process.made) == process.ends_after:
+            self._answer(host, process, feed, since)
+        else:
+            self._begin_call(host, process, feed, since)
+
+    def _answer(self, host: Host, process: Process, feed: Feed, since: float) -> None:
         process.running = None
-        process.answers.append((feed.packet, seconds, [b"done " + data for data in made]))
+        process.answers.append((feed.packet, self.now - since, list(process.made)))
         self._serve(host, process)
         self._at(self.now + self.rng.uniform(0.0, 1e-3), self._listen_all)
 
@@ -391,8 +395,3 @@ class World:
             Finished(attempt, state, Value(value), None, reason or state.value, begun_at, self.now), self.now
         )
         self._flush(host)
-
-
-def _bytes(data: Arguments) -> bytes:
-    assert isinstance(data, bytes)
-    return data

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshflow.core.calling import Call, Function
-from meshflow.core.leases import AHEAD_S, LEASE_S, LINGER_S, PACKET_S, STALE_S, Leases
+from meshflow.core.leases import AHEAD_S, HALT_S, LEASE_S, LINGER_S, PACKET_S, STALE_S, Leases
 from meshflow.ids import NodeId
 
 F = Function("f", "f")
@@ -18,10 +18,18 @@ class Process:
 
     def __init__(self) -> None:
         self.unbegun: dict[int, list[int]] = {}
+        self.halted: list[tuple[int, int]] = []
+        self.begun_counts: dict[int, int] = {}
 
     def take_back(self, lease: int) -> Sequence[int]:
         """All that was not begun."""
         return self.unbegun.pop(lease, [])
+
+    def halt(self, lease: int, packet: int) -> None:
+        self.halted.append((lease, packet))
+
+    def begun(self, lease: int, packet: int) -> int:
+        return self.begun_counts.get(packet, 0)
 
 
 def call() -> Call:
@@ -31,7 +39,7 @@ def call() -> Call:
 def leases(*opened: int) -> tuple[Leases, Process]:
     """Leases of one queue, of which these have called at time 0."""
     process = Process()
-    made = Leases(process.take_back)
+    made = Leases(process)
     for number in opened:
         made.ask(number, NODE, "task")
         assert made.opened(number, 0.0)
@@ -170,3 +178,44 @@ def test_a_call_has_its_process_to_itself_if_all_that_was_begun_with_it_is_cance
     assert not made.has_only(1, first)
     second.is_cancelled = True
     assert made.has_only(1, first)
+
+
+def test_of_a_packet_in_which_a_call_turned_out_long_what_has_not_begun_is_for_others() -> None:
+    made, process = leases(1)
+    fed = feed(made, 1, 5)
+    assert made.deadline() == STALE_S
+    assert made.relieved(STALE_S / 2) == []
+    assert process.halted == []
+    assert made.relieved(STALE_S) == []
+    assert process.halted == [(1, fed.packet)]
+    process.begun_counts[fed.packet] = 2
+    assert made.deadline() == STALE_S + HALT_S
+    assert made.relieved(STALE_S + HALT_S / 2) == [], "the process may be about to begin one"
+    assert made.relieved(STALE_S + HALT_S) == [fed.calls[2:]]
+    assert made.relieved(1.0) == []
+    assert made.deadline() > STALE_S + HALT_S
+    assert made.answered(1, fed.packet, 1.0) == fed.calls[:2]
+
+
+def test_the_first_call_of_a_packet_is_left_to_it_though_it_was_not_seen_to_begin() -> None:
+    made, _ = leases(1)
+    fed = feed(made, 1, 2)
+    made.relieved(STALE_S)
+    assert made.relieved(STALE_S + HALT_S) == [fed.calls[1:]]
+    assert made.ended(1) == [fed.calls[:1]]
+
+
+def test_a_packet_of_one_call_is_left_alone() -> None:
+    made, process = leases(1)
+    feed(made, 1)
+    assert made.relieved(1.0) == []
+    assert process.halted == []
+
+
+def test_a_lease_that_is_over_is_relieved_too() -> None:
+    made, process = leases(1)
+    feed(made, 1, 5, now=LEASE_S)
+    assert made.over(LEASE_S) == [1]
+    assert made.deadline() == LEASE_S + STALE_S
+    made.relieved(LEASE_S + STALE_S)
+    assert len(process.halted) == 1

@@ -1,85 +1,19 @@
 """Calls that task processes of the own host make directly: what they are fed, and what comes of it when they end."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
 
-from meshflow.core.attempts import Attempt
-from meshflow.core.caller import Caller
-from meshflow.core.caller_settings import MARGIN_BYTES, CallerSettings
-from meshflow.core.calling import Arguments, Call, Function
-from meshflow.core.dispatch import DispatchSettings
+from meshflow.core.caller_settings import MARGIN_BYTES
+from meshflow.core.calling import Call, Function
 from meshflow.core.effects import Effect, Send
 from meshflow.core.ended import Ended
-from meshflow.core.leases import LEASE_S, LINGER_S, STALE_S
-from meshflow.core.leasing import Feed, HangUp
+from meshflow.core.leases import HALT_S, LEASE_S, LINGER_S, STALE_S
 from meshflow.core.messages import Cancel, Holding, Offer, Returned
 from meshflow.core.records import State
-from meshflow.ids import NodeId
 from tests.core.builders import ANN, BOB
-from tests.core.calling import CLIENT, CODE, GPU, ONCE, SQUARE, Calling, done, failed
+from tests.core.calling import CODE, GPU, ONCE, SQUARE, done, failed
+from tests.core.leased import Leased, data_of, made_by_mesh
 
 LARGE = bytes(MARGIN_BYTES + 1)
-
-
-class Leased(Calling):
-    """A client with a door; what its processes were fed, by lease, and who of them may end."""
-
-    def __init__(self, *nodes: NodeId, near: tuple[NodeId, ...] = (ANN,), **settings: Any) -> None:
-        super().__init__()
-        self.fed: dict[int, list[Feed]] = {}
-        self.running: dict[int, int] = {}
-        """The packet that a process has begun."""
-        self.hung_up: list[int] = []
-        limit = {"max_message_bytes": 2 * MARGIN_BYTES, **settings}
-        self.caller = Caller(CLIENT, CallerSettings(**limit), DispatchSettings(), "door", self.take_back)
-        self.caller.leasing.set_near(near)
-        self.meet(*(nodes or (ANN,)))
-
-    def take_back(self, lease: int) -> list[int]:
-        taken = [feed for feed in self.fed.get(lease, []) if feed.packet != self.running.get(lease)]
-        self.fed[lease] = [feed for feed in self.fed.get(lease, []) if feed not in taken]
-        return [feed.packet for feed in taken]
-
-    def _do(self, effects: Sequence[object]) -> None:
-        for effect in effects:
-            if isinstance(effect, Feed):
-                self.fed.setdefault(effect.lease, []).append(effect)
-            elif isinstance(effect, HangUp):
-                self.hung_up.append(effect.lease)
-            else:
-                super()._do([effect])
-
-    def lease(self, *data: bytes, node: NodeId = ANN, now: float = 0.0) -> Attempt:
-        """Calls are added, for which the node starts a lease; its process calls, and begins the first packet."""
-        self.grant(node, 1)
-        self.add(*data)
-        (job,) = self.jobs(node)
-        assert (job.door, job.calls) == ("door", ())
-        self.open(job.attempt, now)
-        return job.attempt
-
-    def open(self, attempt: Attempt, now: float = 0.0) -> None:
-        assert self.caller.lease_opened(attempt.task, now)
-        self.flush(now)
-        if self.fed.get(attempt.task):
-            self.running[attempt.task] = self.fed[attempt.task][0].packet
-
-    def answer(self, attempt: Attempt, *results: bytes, seconds: float = 1e-6, now: float = 0.0) -> None:
-        """The process has made what it was fed first, and begins the next."""
-        feed = self.fed[attempt.task].pop(0)
-        self.caller.lease_answered(attempt.task, feed.packet, seconds, results, now)
-        self.running[attempt.task] = self.fed[attempt.task][0].packet if self.fed[attempt.task] else 0
-        self.flush(now)
-
-
-def data_of(feeds: list[Feed]) -> list[list[Arguments]]:
-    return [[call.data for call in feed.calls] for feed in feeds]
-
-
-def made_by_mesh(calling: Calling, node: NodeId) -> list[bytes]:
-    return [data for job in calling.jobs(node) for data in job.calls if isinstance(data, bytes)]
 
 
 # --- feeding ---
@@ -157,6 +91,28 @@ def test_what_is_behind_a_long_call_is_taken_back_and_made_elsewhere() -> None:
     assert calling.caller.deadline() > STALE_S, "and nothing more is due at once"
     calling.grant(BOB, 1, now=STALE_S)
     assert made_by_mesh(calling, BOB) == [b"short"]
+
+
+def test_what_was_fed_in_one_packet_with_a_long_call_is_made_elsewhere_and_the_rest_where_it_began() -> None:
+    calling = Leased(ANN, BOB)
+    attempt = calling.lease(b"first")
+    calling.answer(attempt, b"")
+    calls = calling.add(*(b"%d" % number for number in range(40)))
+    calling.pop_ended()
+    packet = calling.fed[attempt.task][0]
+    calling.running[attempt.task] = packet.packet
+    assert len(packet.calls) > 3
+    calling.flush(STALE_S)
+    calling.begun_counts[packet.packet] = 3
+    calling.flush(STALE_S + HALT_S)
+    calling.grant(BOB, 100, now=STALE_S + HALT_S)
+    assert made_by_mesh(calling, BOB) == [call.data for call in calls[3:]]
+    calling.answer(attempt, b"0", b"1", seconds=5.0, now=5.0)
+    (ended,) = calling.pop_ended()
+    assert ended.calls == packet.calls[:3]
+    calling.caller.cut_short(ended.calls, len(ended.results))
+    calling.flush(5.0)
+    assert made_by_mesh(calling, BOB) == [b"2"], "it was shown as begun, and not made after all"
 
 
 def test_calls_of_a_function_wait_for_no_lease_that_another_has_taken() -> None:

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from meshflow.errors import PickleFailed
 from meshflow.models.calls import (
     MAX_RESULT_BYTES,
+    MAX_S,
     Callee,
     RemoteError,
     RemoteTraceback,
@@ -24,6 +26,7 @@ from meshflow.models.calls import (
     pack_flat,
     unpack_flat,
 )
+from meshflow.models.progress import BEGUN, BITS, HALT
 
 
 def made(function: Callable[..., object], *rows: tuple[object, ...], **keywords: object) -> list[tuple[bool, Any]]:
@@ -351,3 +354,28 @@ def test_a_process_that_a_call_forked_makes_no_further_calls(monkeypatch: pytest
 def test_what_is_no_result_is_not_taken_for_one(damaged: object) -> None:
     with pytest.raises((TypeError, ValueError)):
         list(load_results([damaged]))
+
+
+def test_a_batch_of_calls_that_turn_out_long_ends_before_its_time() -> None:
+    callee = Callee(dump_function(lambda seconds: time.sleep(seconds))[1])
+    assert len(callee.run([dump_arguments((MAX_S,))] * 5)) == 1
+    assert len(callee.run([dump_arguments((MAX_S * 0.6,))] * 5)) == 2
+    assert len(callee.run([dump_arguments((0.0,))] * 5)) == 5
+
+
+def test_it_is_shown_which_call_of_which_packet_has_begun() -> None:
+    cells = [0, 0]
+    shown = []
+    callee = Callee(dump_function(abs)[1])
+    callee._function = lambda: shown.append(divmod(cells[BEGUN], 1 << BITS))
+    callee.run([dump_arguments(())] * 2, 7, cells)
+    assert shown == [(7, 1), (7, 2)]
+
+
+def test_of_a_packet_that_is_halted_only_what_has_begun_is_made() -> None:
+    cells = [0, 7]
+    callee = Callee(dump_function(abs)[1])
+    assert len(callee.run([dump_arguments((1,))] * 3, 7, cells)) == 1, "the first, so that it makes headway"
+    assert len(callee.run([dump_arguments((1,))] * 3, 8, cells)) == 3
+    callee._function = lambda: cells.__setitem__(HALT, 9)
+    assert len(callee.run([dump_arguments(())] * 3, 9, cells)) == 1

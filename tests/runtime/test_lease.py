@@ -283,3 +283,28 @@ def _is_closed(peer: socket.socket) -> bool:
         return False
     except ConnectionError:
         return True
+
+
+def test_the_client_sees_how_far_a_packet_is_and_has_the_process_begin_no_more_of_it(client: Client) -> None:
+    going, begun = threading.Event(), threading.Event()
+    _GATES[:] = [begun, going]
+    client.admit()
+    client.feed(3, wait_if_second, (0,), (1,), (2,), (3,))
+    assert begun.wait(PATIENCE_S)
+    assert (client.door.begun(LEASE, 3), client.door.begun(LEASE, 4)) == (2, 0)
+    client.door.halt(LEASE, 3)
+    going.set()
+    (answer,) = client.heard(1)
+    assert [result for _, result in load_results(answer.results)] == [0, 1]
+    client.door.halt(99, 3)
+    assert client.door.begun(99, 3) > 1000
+
+
+_GATES: list[threading.Event] = []
+
+
+def wait_if_second(number: int) -> int:
+    if number == 1:
+        _GATES[0].set()
+        _GATES[1].wait(PATIENCE_S)
+    return number

@@ -152,6 +152,25 @@ def test_a_long_call_holds_up_none_of_the_short_ones(client: Client, tmp_path: P
     long.result(10.0)
 
 
+def sleep_if(number: int, path: str) -> float:
+    if number == 2_000:
+        time.sleep(3.0)
+    with open(path, "a") as file:
+        file.write(f"{number}\n")
+    return time.monotonic()
+
+
+def test_a_long_call_among_short_ones_holds_up_none_that_was_fed_with_it(client: Client, tmp_path: Path) -> None:
+    """Also those of its own packet, and each is made once."""
+    path = str(tmp_path / "made")
+    client.gather(client.map(sleep_if, range(1000), [path] * 1000))
+    calls = client.map(sleep_if, range(1000, 5000), [path] * 4000)
+    ends = client.gather(calls)
+    long = ends.pop(1000)
+    assert max(ends) < long - 1.0
+    assert sorted(pids(tmp_path / "made")) == list(range(5000))
+
+
 def test_two_clients_share_a_node_by_turns(calm: RealMesh, client: Client) -> None:
     with calm.connect() as other:
         mine, others = client.map(time.sleep, [0.005] * 600), other.map(time.sleep, [0.005] * 600)
