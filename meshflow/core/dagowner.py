@@ -29,6 +29,7 @@ from meshflow.core.owner_settings import OwnerSettings
 from meshflow.core.ownership import RunLog
 from meshflow.core.provenance import dag_provenance
 from meshflow.core.queue import Waiting
+from meshflow.core.receipts import Receipts
 from meshflow.core.records import (
     Batch,
     Entry,
@@ -54,7 +55,7 @@ _MANY = 64
 """Attempts under way from which on the log may gather for `gather_s`: so many give the nodes enough to do meanwhile."""
 
 _MAX_NUMBER = 2**62
-"""Reports and attempts of peers are numbered below; one that goes on from here still fits 64 bits."""
+"""Attempts of peers are numbered below; one that goes on from here still fits 64 bits."""
 
 
 class DagOwner:
@@ -84,8 +85,7 @@ class DagOwner:
         self._initial = initial
         self._names = names
         self._delayed: list[tuple[float, int]] = []
-        self._seen: dict[NodeId, int] = {}
-        self._to_acknowledge: dict[NodeId, None] = {}
+        self._receipts = Receipts()
         self._inquiry = Inquiry()
         self._doomed: dict[Attempt, None] = {}
         """Stale attempts that are told to end, and so must not be adopted later."""
@@ -180,10 +180,7 @@ class DagOwner:
     def reports(self, sender: NodeId, message: Reports, now: float) -> list[Effect]:
         """Take the reports that are new; after a gap nothing, so that they are sent again."""
         effects: list[Effect] = []
-        seen = max(self._seen.get(sender, 0), message.acknowledged - 1)
-        if message.first > min(seen + 1, _MAX_NUMBER):
-            return effects
-        for report in message.reports[max(0, seen + 1 - message.first) :]:
+        for report in self._receipts.take(sender, message):
             match report:
                 case Finished():
                     effects += self._finished(sender, report, now)
@@ -193,8 +190,6 @@ class DagOwner:
                     self._returned(sender, report)
                 case _:
                     assert_never(report)
-        self._seen[sender] = max(seen, message.first + len(message.reports) - 1)
-        self._to_acknowledge[sender] = None
         self.handouts.heard(sender, now)
         return effects
 
@@ -280,8 +275,7 @@ class DagOwner:
     def node_gone(self, node: NodeId) -> list[Effect]:
         """A node is dead: its attempts are lost."""
         self._inquiry.settle(node)
-        self._seen.pop(node, None)
-        self._to_acknowledge.pop(node, None)
+        self._receipts.gone(node)
         return [effect for task, _ in self.handouts.at(node) for effect in self._lose(task, "its node is gone")]
 
     def _lose(self, task: int, why: str) -> list[Effect]:
@@ -368,9 +362,10 @@ class DagOwner:
         self._is_gathering = now < self._gathers_until()
         if self._is_gathering:
             return []
-        if self._to_acknowledge and not self.log.is_appending:  # else one acknowledgement would follow another
-            self.log.add(then=[Send(node, ReportsAck(self.run, self._seen[node] + 1)) for node in self._to_acknowledge])
-            self._to_acknowledge.clear()
+        if not self.log.is_appending:  # else one acknowledgement would follow another
+            owed = self._receipts.due(now, is_busy=self._is_busy)
+            if owed:
+                self.log.add(then=[Send(node, ReportsAck(self.run, upto)) for node, upto in owed])
         if self.fold.is_done and not self._is_ending and not self.handouts:
             self._end(wall_at)
         elif self._has_progress and now >= self._progress_at:
@@ -382,8 +377,11 @@ class DagOwner:
 
     def _gathers_until(self) -> float:
         """Until when the log waits for more: an append for each of many short tasks would cost more than the tasks."""
-        is_busy = len(self.handouts) >= _MANY and not self.log.is_urgent
-        return self._appended_at + self._settings.gather_s if is_busy else -math.inf
+        return self._appended_at + self._settings.gather_s if self._is_busy else -math.inf
+
+    @property
+    def _is_busy(self) -> bool:
+        return len(self.handouts) >= _MANY and not self.log.is_urgent
 
     @property
     def _has_progress(self) -> bool:
@@ -395,4 +393,4 @@ class DagOwner:
         due = min(due, self._ask_at(), self._progress_at if self._has_progress else math.inf)
         if self._is_gathering:
             due = min(due, self._gathers_until())
-        return min(due, self._inquiry.deadline())
+        return min(due, self._inquiry.deadline(), math.inf if self.log.is_appending else self._receipts.deadline())

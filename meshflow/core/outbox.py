@@ -17,6 +17,9 @@ from meshflow.core.kept import Kept, Spooled, size_of
 from meshflow.core.messages import Output, Report
 from meshflow.ids import NodeId, RunId
 
+LITTLE, PATIENCE = 24, 3
+"""So few reports are hardly worth a message, and wait so many times as long: in a mesh of many nodes each has few."""
+
 _MAX_REPORTS_A_MESSAGE = 512
 _MAX_UNACKNOWLEDGED_BYTES = 8 * 1024 * 1024
 """More than an owner logs while an acknowledgement is on its way; also what one message may hold."""
@@ -58,6 +61,11 @@ class Outbox:
     def ended(self) -> list[Attempt]:
         """The attempts whose end or return is not acknowledged, oldest first."""
         return [item.attempt for item in self._reports if not _is_output(item)]
+
+    @property
+    def unsent_count(self) -> int:
+        """How many reports this owner was not sent yet."""
+        return len(self._reports) - self._sent
 
     @property
     def next(self) -> int:

@@ -6,7 +6,8 @@ _WEIGHT = 0.2
 _MAX_GROWTH = 4
 """A task counts as so many average ones at most: one that was held up says little about the next."""
 
-_SHORTEST_S = 1e-6
+_SHORTEST_S = 1e-4
+"""What is done for a task here and at its owner takes about so long, however short it is itself."""
 
 
 class Pace:
@@ -22,8 +23,11 @@ class Pace:
         """Whether anything is known yet."""
         return self._average_s is not None
 
-    def took(self, seconds: float) -> None:
-        """A task took so long."""
+    def took(self, seconds: float, own_s: float = 0.0) -> None:
+        """A task took so long. `own_s`: as its process saw it, where most of `seconds` may be waiting for a CPU; it can
+        be nonsense, because clocks are set."""
+        if 0.0 < own_s < seconds:
+            seconds = own_s
         if self._average_s is None:
             self._average_s = seconds
         else:

@@ -26,7 +26,7 @@ from meshflow.core.effects import Effect, Kill, Recall, Resize, Send, Start, Tel
 from meshflow.core.held import NOBODY, Held
 from meshflow.core.kept import Kept, Spool
 from meshflow.core.messages import Demand, Finished, Holding, Output, Report, Reports, Returned, SignalAnswer, Work
-from meshflow.core.outbox import Outbox
+from meshflow.core.outbox import LITTLE, PATIENCE, Outbox
 from meshflow.core.pace import Pace
 from meshflow.core.recent import Recent
 from meshflow.core.records import RunRecord, State, Value
@@ -112,12 +112,10 @@ class Worker:
         effects: list[Effect] = []
         for attempt in attempts:
             held = self._held.get(attempt)
-            if held is None:
-                continue
-            if held.is_started:
+            if held is not None and held.is_started:
                 held.is_cancelled = True
                 effects.append(Kill(attempt, "cancelled", self.settings.kill_grace_s))
-            else:
+            elif held is not None:
                 self._give_back(attempt)
         return effects
 
@@ -178,7 +176,7 @@ class Worker:
         self.done_count += 1
         self._ended_at = now
         if not held.job.door:  # A lease takes as long as its client likes, which says nothing of tasks.
-            self._pace.took((now - held.since) / held.turn)
+            self._pace.took((now - held.since) / held.turn, report.ended_at - report.started_at)
         if held.is_cancelled and report.state is State.FAILED:
             # An owner had it ended. Should another one count it after all, it must not take that for a failure.
             report = replace(report, state=State.CANCELLED)
@@ -247,9 +245,7 @@ class Worker:
             due = min(due, max(outbox.deadline(), gathers_until))
         if any(self._credit.untold()):
             due = min(due, gathers_until)
-        if self._backlog:
-            due = min(due, self._stuck_at)
-        return due
+        return min(due, self._stuck_at) if self._backlog else due
 
     # --- inside ---
 
@@ -338,8 +334,12 @@ class Worker:
         """Until when reports and credit wait for more of their kind: with a quarter of what is fetched ahead, no slot
         runs dry for want of a word, and a message for each of many short tasks costs more than the tasks."""
         ahead_count = len(self._held) - self._slots
-        is_supplied = 4 * ahead_count > self._pace.prefetch(self.settings.slots) > 0
-        return self._told_at + self.settings.gather_s if is_supplied else -math.inf
+        if not 4 * ahead_count > self._pace.prefetch(self.settings.slots) > 0:
+            return -math.inf
+        is_little = sum(outbox.unsent_count for outbox in self._outboxes.values()) < LITTLE
+        told = [outbox.owner for outbox in self._outboxes.values()]
+        is_patient = is_little and all(owner in told for owner in self._credit.untold())
+        return self._told_at + (PATIENCE if is_patient else 1) * self.settings.gather_s
 
     def _tell(self, now: float) -> list[Effect]:
         effects = [effect for outbox in self._outboxes.values() for effect in self._deliver(outbox, now)]

@@ -34,6 +34,12 @@ _GATHER_S = 0.006
 """What is said by a process that has more to do may wait for so long, in seconds: it costs a node more to wake up than
 to hear of the end of a task."""
 
+_GATHER_MOST_S = 0.024
+"""As long as that may wait of a process that gets little done in the meantime, because others have the CPU."""
+
+_GATHER_BYTES = 1024
+"""So little is not worth waking up for."""
+
 _GATHER_COUNT = 2
 """From so many jobs behind the head on: with fewer, the process may be without work before it is heard."""
 
@@ -126,6 +132,7 @@ class TaskProcess:
         self._is_connected = True
         self._has_hung_up = False
         self._gathering: asyncio.TimerHandle | None = None
+        self._gather_s = _GATHER_S
         self._reader = FrameReader(_MAX_FRAME_BYTES)
         with ExitStack() as opened:
             self._jobs = JobQueue()
@@ -289,19 +296,20 @@ class TaskProcess:
     def _read(self) -> None:
         if self._hear():
             self._loop.remove_reader(self._talk)
-            self._gathering = self._loop.call_later(_GATHER_S, self._gathered)
+            self._gathering = self._loop.call_later(self._gather_s, self._gathered)
 
     def _gathered(self) -> None:
         self._gathering = None
         if self._hear():
-            self._gathering = self._loop.call_later(_GATHER_S, self._gathered)
+            self._gathering = self._loop.call_later(self._gather_s, self._gathered)
         elif self._is_connected and not self._has_hung_up:
             self._loop.add_reader(self._talk, self._read)
 
     def _hear(self) -> bool:
         """Take what is there. Returns whether what follows may wait."""
         head = self.head
-        self._read_once()
+        heard_bytes = self._read_once()
+        self._gather_s = min(2 * self._gather_s, _GATHER_MOST_S) if heard_bytes < _GATHER_BYTES else _GATHER_S
         is_next = self.head is not head  # Otherwise its task may have asked something, and ask on.
         may_wait = self._gathering is None and self._is_connected and not self._has_hung_up
         return is_next and may_wait and len(self.assigned) > _GATHER_COUNT

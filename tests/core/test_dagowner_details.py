@@ -131,7 +131,7 @@ def test_a_node_that_is_gone_is_told_nothing_more_and_is_forgotten() -> None:
     driven.report(finished(attempt(0)), by=ANN)
     driven.owner.node_gone(ANN)
     assert driven.write().released == []
-    assert driven.owner._seen == {}
+    assert driven.owner._receipts._seen == {}
 
 
 def test_a_node_that_was_taken_for_gone_may_have_its_reports_doubled_and_they_are_taken_once() -> None:

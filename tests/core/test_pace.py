@@ -41,3 +41,13 @@ def test_what_runs_for_longer_than_expected_counts_before_it_has_ended() -> None
     assert pace.prefetch(4) == 8
     pace.is_at_least(1.0)
     assert pace.prefetch(4) == 0
+
+
+def test_what_the_process_measured_counts_where_it_is_less_and_makes_sense() -> None:
+    pace = Pace(horizon_s=1.0, max_prefetch=1000)
+    pace.took(0.1, 0.01)
+    assert pace.jobs_in(1.0) == 100
+    for nonsense_s in (-5.0, 0.0, 3.0):
+        other = Pace(horizon_s=1.0, max_prefetch=1000)
+        other.took(0.1, nonsense_s)
+        assert other.jobs_in(1.0) == 10
