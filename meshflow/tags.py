@@ -93,6 +93,8 @@ TAGS: dict[int, type] = {
     112: requests.RemoveNodes,
     113: requests.Sweep,
     114: requests.Swept,
+    115: requests.CopyBlob,
+    116: requests.CopyDocument,
 }
 """Every class that may travel or be kept by itself."""
 

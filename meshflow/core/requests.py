@@ -123,6 +123,25 @@ class GetBlob:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyBlob:
+    """Keep a blob of the workflow run `source` under the same key of the workflow run `run` too (overwrites), without
+    anybody having to fetch it. Answer: bool, False if there is none (then nothing is changed)."""
+
+    run: RunId
+    source: RunId
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyDocument:
+    """Give the workflow run `run` a document whose data section is a copy of that of the workflow run `source`; its
+    meta section is empty. A document that is there already is kept. Answer: bool, False if `source` has no document."""
+
+    run: RunId
+    source: RunId
+
+
+@dataclass(frozen=True, slots=True)
 class GetField:
     """Read a dotted key of a section (`meta` or `data`) of the document of the workflow run that `run` is or belongs
     to; an empty key is the whole section. Answer: `(True, value)`, `(False, None)` if the key is missing, or Refused if
@@ -275,6 +294,8 @@ Request = (
     | ReadLog
     | PutBlob
     | GetBlob
+    | CopyBlob
+    | CopyDocument
     | GetField
     | SetFields
     | ExtendField

@@ -13,6 +13,8 @@ from meshflow.core.requests import (
     Answer,
     Append,
     AskStop,
+    CopyBlob,
+    CopyDocument,
     CreateRun,
     ExtendField,
     ForgetNode,
@@ -112,6 +114,11 @@ class MemoryStore:
             case PutBlob(run, key, data):
                 self._blobs.setdefault(workflow_of(run), {})[key] = data
                 return True
+            case CopyBlob(run, source, key):
+                blob = self._blobs.get(source, {}).get(key)
+                return blob is not None and self._answer(PutBlob(run, key, blob))
+            case CopyDocument(run, source):
+                return self._copy_document(run, source)
             case GetField():
                 return self._get(request)
             case SetFields():
@@ -283,6 +290,15 @@ class MemoryStore:
             raise no_document(request.run)
         exists, value = find(document.sections[request.section], path)
         return exists, copied(value)
+
+    def _copy_document(self, run: RunId, source: RunId) -> bool:
+        document = self._documents.get(source)
+        if document is None:
+            return False
+        sections = {section: new_section({}, section) for section in document.sections}
+        sections["data"] = new_section(document.sections["data"], "data")
+        self._documents.setdefault(run, _Document(sections))
+        return True
 
     def _set(self, request: SetFields) -> bool:
         items = items_to_set(request)

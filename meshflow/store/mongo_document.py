@@ -8,7 +8,7 @@ why, and that is the answer; if by then they would hold, it is tried again.
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from meshflow.core.requests import ExtendField, GetField, Pickled, SetFields
+from meshflow.core.requests import CopyDocument, ExtendField, GetField, Pickled, SetFields
 from meshflow.errors import StoreUnavailable
 from meshflow.ids import RunId, workflow_of
 from meshflow.store.document import (
@@ -131,6 +131,19 @@ class MongoDocuments:
                 return True
         raise _busy(run)
 
+    def copy(self, request: CopyDocument) -> bool:
+        """Answer CopyDocument. Large values are copied one by one.
+
+        Raises:
+            Refusal: a large value is missing.
+        """
+        tree = self._read(request.source, "data", [[]])
+        if tree is None:
+            return False
+        if self._table.read({"_id": self._id(request.run)}) is None:
+            self.create(request.run, {"meta": {}, "data": tree})
+        return True
+
     def remove(self, run: RunId) -> bool:
         """Remove a document; its files are left to the caller."""
         return self._table.remove({"_id": self._id(run)}) > 0
@@ -150,13 +163,17 @@ class MongoDocuments:
         return section_of(document, section, self._files.is_reference)
 
     def _with_files(self, run: RunId, tree: object, write: Callable[[Any], T | None]) -> T | None:
-        """Store the large values of a tree and write its form; if that comes to nothing, the files go again.
+        """Store the large values of a tree, those of another document too, and write its form; if that comes to
+        nothing, the files go again.
 
         If the outcome of the write is unknown they stay: what is written may refer to them.
         """
         references: list[str] = []
 
-        def put_file(data: bytes) -> str:
+        def put_file(value: bytes | Kept) -> str:
+            data = self._files.get(value.reference) if isinstance(value, Kept) else value
+            if data is None:
+                raise Refusal(f"a large value cannot be copied: its file is missing ({value!r})")
             references.append(self._files.put(run, "document", data))
             return references[-1]
 

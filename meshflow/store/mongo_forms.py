@@ -50,8 +50,8 @@ def place(section: str, path: Path) -> str:
 # --- trees ---
 
 
-def stored(tree: object, put_file: Callable[[bytes], str]) -> Any:
-    """A tree as it is stored; `put_file` stores a large value and returns its id."""
+def stored(tree: object, put_file: Callable[[bytes | Kept], str]) -> Any:
+    """A tree as it is stored; `put_file` stores a large value, or a copy of one that is kept, and returns its id."""
     match tree:
         case dict():
             return {escaped(name): stored(item, put_file) for name, item in tree.items()}
@@ -63,6 +63,8 @@ def stored(tree: object, put_file: Callable[[bytes], str]) -> Any:
             return {PICKLE_MARK: data}
         case bytes() if len(tree) > LARGE_BYTES:
             return {FILE_MARK: put_file(tree), "holds": "bytes"}
+        case Kept(is_pickled=is_pickled):
+            return {FILE_MARK: put_file(tree), "holds": "pickle" if is_pickled else "bytes"}
         case _:
             return tree
 

@@ -24,6 +24,8 @@ from meshflow.core.requests import (
     Answer,
     Append,
     AskStop,
+    CopyBlob,
+    CopyDocument,
     CreateRun,
     ExtendField,
     ForgetNode,
@@ -104,6 +106,11 @@ class MongoRequests:
                 return self._get_blob(workflow_of(run), key)
             case PutBlob(run, key, data):
                 return self._put_blob(workflow_of(run), key, data)
+            case CopyBlob(run, source, key):
+                blob = self._get_blob(source, key)
+                return blob is not None and self._put_blob(run, key, blob)
+            case CopyDocument():
+                return self.documents.copy(request)
             case GetField():
                 return self.documents.get(request)
             case SetFields():

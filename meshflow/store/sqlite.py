@@ -18,6 +18,8 @@ from meshflow.core.requests import (
     Answer,
     Append,
     AskStop,
+    CopyBlob,
+    CopyDocument,
     CreateRun,
     ExtendField,
     ForgetNode,
@@ -187,6 +189,10 @@ class _Session:
                 return rows[0][0] if rows else None
             case PutBlob(run, key, data):
                 return self._put_blob(workflow_of(run), key, data)
+            case CopyBlob():
+                return self._copy_blob(request)
+            case CopyDocument():
+                return self._documents.copy(request)
             case GetField():
                 return self._documents.get(request)
             case SetFields():
@@ -312,6 +318,13 @@ class _Session:
         check_blob(key, data)
         return self._change(
             "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET data = excluded.data", run, key, data
+        )
+
+    def _copy_blob(self, request: CopyBlob) -> bool:
+        return self._change(
+            "INSERT INTO blobs SELECT ?, key, data FROM blobs WHERE run = ? AND key = ?"
+            " ON CONFLICT DO UPDATE SET data = excluded.data",
+            *(request.run, request.source, request.key),
         )
 
     def _write_output(self, request: WriteOutput) -> bool:

@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from meshflow import wire
-from meshflow.core.requests import ExtendField, GetField, Pickled, SetFields
+from meshflow.core.requests import CopyDocument, ExtendField, GetField, Pickled, SetFields
 from meshflow.errors import PeerError
 from meshflow.ids import RunId, workflow_of
 from meshflow.store.document import (
@@ -105,6 +105,17 @@ class SqliteDocuments:
         if values:
             field.is_changed = True
             self._remember(run, request.token)
+        return True
+
+    def copy(self, request: CopyDocument) -> bool:
+        """Answer CopyDocument. Large values go from row to row, one by one."""
+        run, source = request.run, request.source
+        if not self._exists(source):
+            return False
+        cursor = self._connection.execute("INSERT INTO documents VALUES (?) ON CONFLICT DO NOTHING", (run,))
+        if cursor.rowcount:
+            for key, value in self._section(source, "data").items():
+                self._fields[run, "data", key] = _Field({key: self._duplicated(run, value)}, {}, is_changed=True)
         return True
 
     def remove(self, run: RunId) -> bool:
@@ -201,6 +212,24 @@ class SqliteDocuments:
         cursor = self._connection.execute("INSERT INTO large_values (run, data) VALUES (?, ?)", (run, data))
         assert cursor.lastrowid is not None
         return cursor.lastrowid
+
+    def _duplicated(self, run: RunId, tree: object) -> object:
+        """A copy of the tree with copies of its large values that belong to `run`."""
+        match tree:
+            case dict():
+                return {name: self._duplicated(run, item) for name, item in tree.items()}
+            case list():
+                return [self._duplicated(run, item) for item in tree]
+            case Kept(reference=reference, is_pickled=is_pickled):
+                cursor = self._connection.execute(
+                    "INSERT INTO large_values (run, data) SELECT ?, data FROM large_values WHERE id = ?",
+                    (run, reference),
+                )
+                if not cursor.rowcount:
+                    raise PeerError(f"a field names a large value that is not there: {reference!r}")
+                return Kept(cursor.lastrowid, is_pickled)
+            case _:
+                return tree
 
     def _fetched(self, tree: object) -> object:
         """A copy of the tree with all large values in it."""

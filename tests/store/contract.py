@@ -11,6 +11,7 @@ store. The fixture closes the handles that it gave out.
 """
 
 from tests.store.contract_base import StoreFactory
+from tests.store.contract_copies import CopyContract
 from tests.store.contract_document import DocumentContract
 from tests.store.contract_log import LogContract
 from tests.store.contract_removal import RemovalContract
@@ -19,5 +20,5 @@ from tests.store.contract_runs import RunContract
 __all__ = ["StoreContract", "StoreFactory"]
 
 
-class StoreContract(RunContract, LogContract, DocumentContract, RemovalContract):
+class StoreContract(RunContract, LogContract, DocumentContract, RemovalContract, CopyContract):
     """All of it."""

@@ -113,9 +113,9 @@ def test_any_tree_comes_back_from_its_form(tree: object) -> None:
 
 
 def test_large_values_are_put_into_files_and_referred_to() -> None:
-    files: list[bytes] = []
+    files: list[bytes | Kept] = []
 
-    def put(data: bytes) -> str:
+    def put(data: bytes | Kept) -> str:
         files.append(data)
         return f"file-{len(files)}"
 

@@ -22,6 +22,8 @@ from meshflow.core.requests import (
     Answer,
     Append,
     AskStop,
+    CopyBlob,
+    CopyDocument,
     CreateRun,
     ExtendField,
     ForgetNode,
@@ -65,7 +67,7 @@ def writes(request: Request) -> bool:
             return True
         case RemoveDocument() | WriteOutput() | RegisterNode() | ForgetNode() | RemoveRun():
             return True
-        case RemoveOrphans() | RemoveNodes() | Sweep():
+        case CopyBlob() | CopyDocument() | RemoveOrphans() | RemoveNodes() | Sweep():
             return True
         case LoadRun() | ListRuns() | ReadLog() | GetBlob() | GetField() | ReadOutput() | ListNodes():
             return False

@@ -41,7 +41,7 @@ FROZEN = """
     90 CreateRun, 91 LoadRun, 92 ListRuns, 93 UpdateRun, 94 AskStop, 95 Append, 96 ReadLog, 97 PutBlob, 98 GetBlob,
     99 GetField, 100 SetFields, 101 ExtendField, 102 RemoveDocument, 103 WriteOutput, 104 ReadOutput, 105 RegisterNode,
     106 ForgetNode, 107 ListNodes, 108 RemoveRun, 109 Refused, 110 Pickled,
-    111 RemoveOrphans, 112 RemoveNodes, 113 Sweep, 114 Swept
+    111 RemoveOrphans, 112 RemoveNodes, 113 Sweep, 114 Swept, 115 CopyBlob, 116 CopyDocument
 """
 """A row may be added, and none changed: a number that was given away once is in somebody's log."""
 
