@@ -161,6 +161,11 @@ class AsyncClient:
         """The run that is meant; as `Client.run`."""
         return AsyncRunHandle(self, await self.perform(partial(self._opened.run, reference)))
 
+    async def retry(self, run: str | AsyncRunHandle, *, rerun_at_most_once: bool = False) -> AsyncRunHandle:
+        """Run again what did not complete of a run, as a new run; as `Client.retry`."""
+        handle = run if isinstance(run, AsyncRunHandle) else await self.run(run)
+        return await handle.retry(rerun_at_most_once=rerun_at_most_once)
+
     async def runs(
         self, *, is_open: bool | None = None, workflow: str | None = None, limit: int | None = None
     ) -> list[RunRecord]:

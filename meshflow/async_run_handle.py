@@ -99,3 +99,8 @@ class AsyncRunHandle:
     async def cancel(self, reason: str = "") -> bool:
         """End the run at once; as `RunHandle.cancel`."""
         return await self._client.perform(partial(self._handle.cancel, reason))
+
+    async def retry(self, *, rerun_at_most_once: bool = False) -> "AsyncRunHandle":
+        """Run again what did not complete, and what hangs on it, as a new run; as `Client.retry`."""
+        retry = partial(self._handle.retry, rerun_at_most_once=rerun_at_most_once)
+        return AsyncRunHandle(self._client, await self._client.perform(retry))

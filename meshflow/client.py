@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -30,6 +31,7 @@ from meshflow.mesh import Mesh, NodeReport, NoMesh
 from meshflow.queue.models import JobEvent
 from meshflow.references import LAST, NotFound, find_node, find_run
 from meshflow.run_handle import RunHandle
+from meshflow.store.base import perform_steps
 
 if TYPE_CHECKING:
     from meshflow.call_future import CallFuture
@@ -187,19 +189,36 @@ class Client:
         from meshflow.submitting import creation
 
         record, requests = creation(submission, new_run_id(random.SystemRandom()), time.time())
-        for request in requests:
-            try:
+        with _telling_of(record.run):
+            for request in requests:
                 answer = self.ask(request)
-            except (NoMesh, StoreUnavailable) as problem:
-                problem.message += (
-                    f"; whether run {record.run} was accepted is not known, so before you submit it again, "
-                    f"see: meshflow status {record.run}"
-                )
-                raise
-            if isinstance(answer, Refused):
-                raise UsageError(f"workflow {record.name!r} cannot be submitted: {answer.reason}")
+                if isinstance(answer, Refused):
+                    raise UsageError(f"workflow {record.name!r} cannot be submitted: {answer.reason}")
         self.mesh.hint(RunOpen(record.run))
         return RunHandle(self, record, submission.dags)
+
+    def retry(self, run: str | RunHandle, *, rerun_at_most_once: bool = False) -> RunHandle:
+        """Run again what did not complete of a run that has ended, and what hangs on it, as a new run: its handle.
+
+        Tasks and sub-dags that completed keep their results; arguments are those of the old run, which stays as it is.
+        Tasks that may run at most once, and may have run, are run again only with `rerun_at_most_once`.
+
+        Raises:
+            NotRetryable: the run goes on, has completed, lacks what is needed, or has such tasks; the text says which.
+            NotFound, Ambiguous: as `run`.
+            NoMesh, StoreUnavailable: the mesh or its store did not answer. The store may have taken the new run all the
+                same: the text has its id.
+        """
+        from meshflow.core.retrying import Retry
+        from meshflow.wire import StoredDefinitions
+
+        old = self.load(run.id if isinstance(run, RunHandle) else self.run(run).id)
+        new = new_run_id(random.SystemRandom())
+        retry = Retry(old, new, StoredDefinitions(), time.time(), rerun_at_most_once=rerun_at_most_once)
+        with _telling_of(new):
+            record = perform_steps(self.mesh, retry.steps())
+        self.mesh.hint(RunOpen(new))
+        return RunHandle(self, record)
 
     def run(self, reference: str = LAST) -> RunHandle:
         """The run that is meant by an id, the beginning of one, `@last`, or the name of a workflow (its newest run).
@@ -284,3 +303,15 @@ class Client:
         if not isinstance(record, RunRecord):
             raise NotFound(f"there is no run {run!r}; it may have been removed")
         return record
+
+
+@contextmanager
+def _telling_of(run: RunId) -> Iterator[None]:
+    """Have errors say that the run, which is being created, may have been accepted."""
+    try:
+        yield
+    except (NoMesh, StoreUnavailable) as problem:
+        problem.message += (
+            f"; whether run {run} was accepted is not known, so before you try again, see: meshflow status {run}"
+        )
+        raise

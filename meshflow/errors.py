@@ -31,6 +31,11 @@ class UsageError(MeshflowError):
     """The call cannot be served as it was made; nothing was changed."""
 
 
+class NotRetryable(UsageError):
+    """A run that cannot be retried: it goes on, has completed, lacks what a retry needs, or would run again what may
+    run at most once. There is no new run."""
+
+
 class WorkflowError(MeshflowError):
     """The user's workflow is at fault."""
 

@@ -164,6 +164,10 @@ class RunHandle:
         """End the run at once: running tasks are killed. False if it has ended already."""
         return self._end(Stop.CANCEL, reason)
 
+    def retry(self, *, rerun_at_most_once: bool = False) -> "RunHandle":
+        """Run again what did not complete, and what hangs on it, as a new run; as `Client.retry`."""
+        return self._client.retry(self, rerun_at_most_once=rerun_at_most_once)
+
     def _end(self, stop: Stop, reason: str) -> bool:
         accepted = self._client.ask(AskStop(self.id, stop, reason)) is True
         self._client.mesh.hint(RunOpen(self.id))

@@ -6,7 +6,9 @@ the dag. The logs are read by different requests, so they advance independently 
 Invariants:
 1. The view of a log depends on its batches alone, applied in order of seq, each once.
 2. An event is told exactly once: when the entry that proves it is applied.
-3. A dag run ends by the last entry of its own log. Only one that nobody ever drove ends by its `DagEnded` in the log of
+3. What stands in a log before its first claim was taken over from the run that this one retries. It is not told as an
+   event: it happened there.
+4. A dag run ends by the last entry of its own log. Only one that nobody ever drove ends by its `DagEnded` in the log of
    the workflow run (`RunView.conclude`).
 """
 
@@ -20,6 +22,7 @@ from meshflow.core.records import (
     Batch,
     Claimed,
     DagEnded,
+    DagRefused,
     DagStarted,
     Entry,
     Noted,
@@ -75,6 +78,8 @@ class TaskView:
     ended_at: float | None = None
     instances: range | None = None
     """Where the instances of a mapped task are among the tasks; None: it is no mapped task, or was not split yet."""
+    is_reused: bool = False
+    """Whether it ended in the run that this one retries."""
 
 
 @dataclass(slots=True)
@@ -114,6 +119,10 @@ class RunView:
         self.started_at: float | None = None
         self.ended_at: float | None = None
         self.arguments: dict[str, object] = {}
+        self.retry_of: RunId | None = None
+        """The run that this one retries; None: none."""
+        self.reused = 0
+        """Tasks that ended there."""
         self.dags: dict[str, DagView] = {}
         """`{dag run name: its view}`, in order of their start."""
         self._dag_queues: dict[str, str] = {}
@@ -124,8 +133,11 @@ class RunView:
         """Take over what the record says that no log does; the first call tells that the run was queued."""
         is_new = self.created_at is None
         self.name, self.queue, self.arguments = record.name, record.queue, record.arguments
-        self.created_at = record.created_at
-        return [self._of_run(JobQueuedEvent, record.created_at)] if is_new else []
+        self.created_at, self.retry_of, self.reused = record.created_at, record.retry_of, record.reused
+        if not is_new:
+            return []
+        reason = "" if self.retry_of is None else f"a retry of {self.retry_of}, of which {self.reused} tasks are reused"
+        return [replace(self._of_run(JobQueuedEvent, record.created_at), reason=reason)]
 
     def define(self, spec: WorkflowSpec) -> None:
         """Learn the queues of the dags."""
@@ -161,8 +173,11 @@ class RunView:
         """Apply the next batch of the workflow run's log, or of the log of a dag run that it named before."""
         if batch.run == self.run:
             return [event for entry in batch.entries for event in self._apply_to_run(entry, batch.at)]
-        dag = self.dags[dag_run_name(batch.run)]
-        return [event for entry in batch.entries for event in self._apply_to_dag(dag, entry, batch.at)]
+        dag, events = self.dags[dag_run_name(batch.run)], list[JobEvent]()
+        for entry in batch.entries:
+            told = self._apply_to_dag(dag, entry, batch.at)
+            events += told if dag.started_at is not None else []
+        return events
 
     def _apply_to_run(self, entry: Entry, at: float) -> list[JobEvent]:
         match entry:
@@ -171,7 +186,7 @@ class RunView:
             case DagStarted(name=name, dag=dag):
                 view = DagView(dag_run_id(self.run, name), name, dag, self._dag_queues.get(dag, ""), created_at=at)
                 self.dags[name] = view
-                return [_of_dag(JobQueuedEvent, view, at, self.run)]
+                return [] if self.started_at is None else [_of_dag(JobQueuedEvent, view, at, self.run)]
             case DagEnded(name=name):
                 self._ended_dags[name] = entry
                 return []
@@ -181,7 +196,7 @@ class RunView:
                 return [replace(event, reason=reason, duration=_elapsed(self.started_at, at))]
             case Noted(text=text):
                 return [replace(self._of_run(JobNotedEvent, at), reason=text)]
-            case StopAsked() | TasksQueued() | TaskStarted() | TaskEnded():
+            case DagRefused() | StopAsked() | TasksQueued() | TaskStarted() | TaskEnded():
                 return []
             case _:
                 assert_never(entry)
@@ -190,7 +205,9 @@ class RunView:
         before, self.owner, self.state = self.owner, node, State.RUNNING
         if self.started_at is None:
             self.started_at = at
-            return [self._of_run(JobStartedEvent, at, node)]
+            retried = [dag for name, dag in self.dags.items() if name not in self._ended_dags]
+            queued = [_of_dag(JobQueuedEvent, dag, at, self.run) for dag in retried]
+            return [self._of_run(JobStartedEvent, at, node), *queued]
         return [replace(self._of_run(JobLostEvent, at, before), reason=_takeover(node))]
 
     def _apply_to_dag(self, dag: DagView, entry: Entry, at: float) -> list[JobEvent]:
@@ -212,7 +229,7 @@ class RunView:
                 if index is None:
                     return [replace(_of_dag(JobNotedEvent, dag, at, self.run), reason=text)]
                 return [self._of_task(JobNotedEvent, dag, dag.tasks[index], at, reason=text)]
-            case StopAsked() | DagStarted() | DagEnded():
+            case StopAsked() | DagStarted() | DagRefused() | DagEnded():
                 return []
             case _:
                 assert_never(entry)
@@ -250,6 +267,7 @@ class RunView:
             first, count = len(dag.tasks), len(entry.rows)
             task.instances = range(first, first + count)
             dag.tasks += [TaskView(instance_name(task.name, each), task.queue) for each in range(count)]
+        task.is_reused = dag.started_at is None
         return self._of_task(
             _END_EVENTS[entry.state],
             dag,

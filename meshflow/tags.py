@@ -61,6 +61,7 @@ TAGS: dict[int, type] = {
     69: records.RunRecord,
     70: records.Value,
     71: records.TasksQueued,
+    72: records.DagRefused,
     # blueprints
     80: graph.TaskSpec,
     81: graph.Edge,

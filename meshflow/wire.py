@@ -20,6 +20,7 @@ from typing import TypeVar, overload
 import msgpack
 
 from meshflow.codec import Codec, Mismatch, native_codec, tagged_codec
+from meshflow.core.graph import DagDefinition, WorkflowSpec
 from meshflow.core.messages import Message
 from meshflow.core.requests import Pickled
 from meshflow.errors import PeerError, UsageError
@@ -171,3 +172,23 @@ def _from_extension(code: int, data: bytes) -> object:
 _codecs: dict[object, Codec] = {}
 _MESSAGE = tagged_codec(typing.get_args(Message), "message")
 _VALUE = native_codec("value")
+
+
+class StoredDefinitions:
+    """Reads what was stored at the submission of a run (`core/definitions.py`)."""
+
+    def workflow(self, data: bytes) -> WorkflowSpec:
+        """The blueprint of a workflow.
+
+        Raises:
+            PeerError: the bytes make no sense.
+        """
+        return decode(WorkflowSpec, data)
+
+    def dag(self, data: bytes) -> DagDefinition:
+        """The definition of a dag.
+
+        Raises:
+            PeerError: the bytes make no sense.
+        """
+        return decode(DagDefinition, data)

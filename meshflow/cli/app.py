@@ -32,6 +32,7 @@ COMMANDS = {
     "demo": Entry("demo:demo", "Start three nodes, run a workflow on them, and stop them.", START),
     "node": Entry("node:node", "Run a node of the mesh in this terminal.", START),
     "submit": Entry("submit:submit", "Hand a workflow to the mesh.", WORK),
+    "retry": Entry("retry:retry", "Run again what did not complete of a run, as a new run.", WORK),
     "stop": Entry("stop:stop", "End runs gently (running tasks end by themselves), or drain nodes.", WORK),
     "cancel": Entry("stop:cancel", "End runs at once, running tasks included.", WORK),
     "gc": Entry("gc:gc", "Remove old runs, what their tasks printed, and what belongs to no run.", WORK),

@@ -84,7 +84,8 @@ def run_document(record: RunRecord, node_name: Callable[[NodeId], str] = str) ->
         ended_at=instant(ended),
         duration_s=None if started is None or ended is None else round(ended - started, 6),
         owner=None if record.owner is None else {"node": node_name(record.owner), "epoch": record.epoch},
-        counts={"total": record.total, "done": record.done},
+        counts={"total": record.total, "done": record.done, "reused": record.reused},
+        retry_of=record.retry_of,
     )
 
 
@@ -102,6 +103,12 @@ def view_document(view: "RunView") -> Document:
         started_at=instant(view.started_at),
         ended_at=instant(view.ended_at),
         owner=view.owner or None,
+        retry_of=view.retry_of,
+        counts={
+            "total": view.task_count,
+            "done": sum(task.state.is_final for task in view.tasks),
+            "reused": view.reused,
+        },
         dags=[_dag_document(dag) for dag in view.dags.values()],
     )
 
@@ -133,6 +140,7 @@ def _task_document(dag: "DagView", task: "TaskView") -> Document:
         queue=task.queue,
         node=task.node or None,
         attempt=task.attempt,
+        is_reused=task.is_reused,
         started_at=instant(task.started_at),
         ended_at=instant(task.ended_at),
         duration_s=elapsed(task),

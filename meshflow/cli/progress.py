@@ -119,7 +119,7 @@ class Progress:
         if event.word in ("started", "noted") or event.retry:
             return ""
         self._told_ends += 1
-        return f"  [{self._told_ends}/{self._view.task_count}]"
+        return f"  [{self._view.reused + self._told_ends}/{self._view.task_count}]"
 
     def _label(self, line: Line) -> str:
         return line.task if len(self._view.dags) < 2 else f"{line.dag}/{line.task}"

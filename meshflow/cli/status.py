@@ -94,7 +94,7 @@ def run_table(records: Sequence[RunRecord], node_name: Callable[[NodeId], str], 
             seconds(record.ended_at - record.started_at) if record.ended_at and record.started_at else "",
             f"{record.done}/{record.total}",
             node_name(record.owner) if record.owner else "",
-            record.reason or record.stop_reason,
+            record.reason or record.stop_reason or (f"a retry of {record.retry_of}" if record.retry_of else ""),
         ]
         for record in records
     ]
@@ -109,6 +109,8 @@ def show_run(run: "RunHandle", output: str) -> None:
         return
     reason = f": {view.reason}" if view.reason else ""
     click.echo(f"{view.run}  {view.name}  {colored(view.state.value)}{reason}")
+    if view.retry_of is not None:
+        click.echo(f"a retry of {view.retry_of}; {view.reused} of {view.task_count} tasks are reused from it")
     rows = []
     for dag in view.dags.values():
         took = None if dag.started_at is None or dag.ended_at is None else dag.ended_at - dag.started_at
@@ -116,9 +118,8 @@ def show_run(run: "RunHandle", output: str) -> None:
         for task in dag.tasks:
             attempt = str(task.attempt or "")
             took = elapsed(task)
-            rows.append(
-                [f"  {task.name}", task.state.value, task.node, attempt, task.queue, seconds(took), task.reason]
-            )
+            reason = task.reason or ("reused" if task.is_reused else "")
+            rows.append([f"  {task.name}", task.state.value, task.node, attempt, task.queue, seconds(took), reason])
     if rows:
         click.echo()
         table(["DAG / TASK", "STATE", "NODE", "ATTEMPT", "QUEUE", "TOOK", "REASON"], rows)

@@ -26,6 +26,7 @@ from meshflow.core.outcome import is_graver
 from meshflow.core.records import (
     Claimed,
     DagEnded,
+    DagRefused,
     DagStarted,
     Entry,
     Noted,
@@ -176,7 +177,7 @@ class DagRun:
                 for task in tasks:
                     if self.states[task] is State.WAITING:
                         self.states[task] = State.QUEUED
-            case Claimed() | Noted() | DagStarted() | DagEnded():
+            case Claimed() | Noted() | DagStarted() | DagRefused() | DagEnded():
                 pass
             case _:
                 assert_never(entry)

@@ -34,6 +34,12 @@ def run_of(key: str) -> RunId:
     return RunId(key.rsplit("/", 3)[0])
 
 
+def task_of(key: str) -> int | None:
+    """The task that a key belongs to; None if it is of no task."""
+    task = key.rsplit("/", 3)[1:2]
+    return int(task[0]) if task and task[0].isdecimal() else None
+
+
 def caller_of(key: str) -> str:
     """The `attempt_key` of the attempt that asked."""
     return key.rpartition("/")[0]

@@ -1,5 +1,7 @@
 """What must survive a crash: run records and the entries of a run's log.
 
+What stands in a log before its first Claimed was taken over from the run that this one retries (`retrying.py`).
+
 The truth about a run is the fold of its log (`dagrun.py`, `workflowrun.py`); the record is an index over runs, kept for
 those who list them, and may lag behind. Log entries are appended in batches, one batch per `(run, seq)`.
 """
@@ -83,6 +85,10 @@ class RunRecord:
     """How many of these have ended."""
     data: Value | None = None
     """The MultiTaskData given to the root tasks of a dag run; None: each starts with an empty one."""
+    retry_of: RunId | None = None
+    """The workflow run that this one is a retry of; None: it is none."""
+    reused: int = 0
+    """Tasks that keep the end they had in that run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,15 @@ class DagStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class DagRefused:
+    """A task asked for a dag run when the run was stopping, so none was started. The task may have completed all the
+    same, but has not done all it had to do: a retry runs it again."""
+
+    dag: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class DagEnded:
     """A dag run of this workflow run reached its final state."""
 
@@ -184,7 +199,9 @@ class Noted:
     task: int | None = None
 
 
-Entry = Claimed | TasksQueued | TaskStarted | TaskEnded | StopAsked | DagStarted | DagEnded | RunEnded | Noted
+Entry = (
+    Claimed | TasksQueued | TaskStarted | TaskEnded | StopAsked | DagStarted | DagRefused | DagEnded | RunEnded | Noted
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from meshflow.core.messages import Owned, RunOpen, Signal, SignalAnswer
 from meshflow.core.outcome import is_outcome
 from meshflow.core.ownership import RunLog
 from meshflow.core.provenance import instant
-from meshflow.core.records import DagEnded, DagStarted, Noted, RunEnded, RunRecord, State, Stop, StopAsked
+from meshflow.core.records import DagEnded, DagRefused, DagStarted, Noted, RunEnded, RunRecord, State, Stop, StopAsked
 from meshflow.core.requests import AskStop, CreateRun, RemoveDocument, SetFields, UpdateRun
 from meshflow.core.workflowrun import WorkflowRun
 from meshflow.ids import NodeId, RunId, dag_run_id
@@ -131,9 +131,12 @@ class WorkflowOwner:
                 return [Send(sender, SignalAnswer(signal.key, None, f"unknown signal {signal.action!r}"))]
 
     def _start_dag(self, sender: NodeId, signal: Signal, wall_at: float) -> None:
-        outcome = self.fold.start_dag(str(signal.arguments.get("name", "")), signal.key, signal.data)
+        dag = str(signal.arguments.get("name", ""))
+        outcome = self.fold.start_dag(dag, signal.key, signal.data)
         if isinstance(outcome, str):
             answer = SignalAnswer(signal.key, {"dag_name": None}, outcome)
+            if not outcome:
+                self.log.add(DagRefused(dag, signal.key), size_bytes=_ENTRY_BYTES)
         else:
             answer = SignalAnswer(signal.key, {"dag_name": outcome.name})
             if outcome.name not in self.fold.dags:
@@ -250,7 +253,8 @@ class WorkflowOwner:
         return [Send(self._dag_owners.get(name, self.log.me), RunOpen(dag_run_id(self.run, name)))]
 
     def closing(self) -> Effect:
-        """What remains to be done once the end is in the log: the document goes, the record becomes final."""
+        """What remains to be done once the end is in the log: the document goes, unless it is to be kept or a retry of
+        the run would need it; the record becomes final."""
         state, reason = self.fold.outcome()
         total = sum(end.total for end in self.fold.ends.values())
         done = sum(end.done for end in self.fold.ends.values())
@@ -263,7 +267,7 @@ class WorkflowOwner:
             total=total,
             done=done,
         )
-        if self.fold.spec.clear_data_store:
+        if self.fold.spec.clear_data_store and state is State.COMPLETED:
             return self._asks.ask(Closing(self.run), RemoveDocument(self.run), final)
         duration_s = self._ended_at - self._started_at
         times: dict[str, object] = {"end_time": instant(self._ended_at), "duration": duration_s}

@@ -20,6 +20,7 @@ from meshflow.core.outcome import is_graver
 from meshflow.core.records import (
     Claimed,
     DagEnded,
+    DagRefused,
     DagStarted,
     Entry,
     Noted,
@@ -117,7 +118,7 @@ class WorkflowRun:
                 self._ask_stop(stop, state, reason)
             case RunEnded(state=state, reason=reason):
                 self.ended, self.end_state, self.reason = state, state, reason
-            case Claimed() | Noted() | TasksQueued() | TaskStarted() | TaskEnded():
+            case Claimed() | Noted() | DagRefused() | TasksQueued() | TaskStarted() | TaskEnded():
                 pass
             case _:
                 assert_never(entry)

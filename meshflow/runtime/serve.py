@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from meshflow import wire
-from meshflow.core.graph import DagDefinition, WorkflowSpec
 from meshflow.core.member import Member
 from meshflow.core.membership_settings import PRESETS
 from meshflow.core.node import Node, NodeSettings
@@ -95,16 +94,6 @@ class NodeOptions:
     """Whether to say nothing about draining on stderr."""
 
 
-class _Definitions:
-    """Reads what `submit` stored."""
-
-    def workflow(self, data: bytes) -> WorkflowSpec:
-        return wire.decode(WorkflowSpec, data)
-
-    def dag(self, data: bytes) -> DagDefinition:
-        return wire.decode(DagDefinition, data)
-
-
 def serve(options: NodeOptions) -> int:
     """Run a node until it is told to stop; gives the exit code of the process.
 
@@ -157,7 +146,7 @@ async def _serve(options: NodeOptions) -> int:
     member = _member(options, me, transport.address, has_store=not is_borrowing)
     settings = NodeSettings(PRESETS[options.preset], WorkerSettings(slots=member.slots), retention=options.retention)
     spool = FileSpool(lambda: state_folder(options.mesh, os.environ))
-    node = Node(member, settings, _Definitions(), random.SystemRandom(), loop.time(), __version__, spool)
+    node = Node(member, settings, wire.StoredDefinitions(), random.SystemRandom(), loop.time(), __version__, spool)
 
     def open_() -> Store:
         if is_borrowing:

@@ -58,7 +58,7 @@ def _play(story: Story) -> str:
 
 
 def _scenario(options: argparse.Namespace, seed: int) -> Scenario:
-    return Scenario(seed, options.nodes, options.trouble, options.runs, options.tasks)
+    return Scenario(seed, options.nodes, options.trouble, options.runs, options.tasks, options.retry)
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trouble", choices=TROUBLES, default=plain.trouble, help="how rough (default: usual)")
     parser.add_argument("--runs", type=int, default=plain.runs, help=f"workflows to submit (default: {plain.runs})")
     parser.add_argument("--tasks", type=int, default=plain.tasks, help=f"most tasks of a dag (default: {plain.tasks})")
+    parser.add_argument("--retry", action="store_true", help="retry what did not complete, under more faults")
     parser.add_argument("--verbose", action="store_true", help="show every event and every execution")
     return parser
 

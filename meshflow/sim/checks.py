@@ -12,7 +12,8 @@
    may not be tried again.
 9. A sub-dag was started once per request, and `join_dags` returned after the end of what it waited for.
 10. After healing, all views are equal.
-11. When all is done the mesh is quiet: nobody drives, holds or sends anything that is about runs.
+11. What a retry has taken over of another run is not executed again, and all that it checks of the rest is as above.
+12. When all is done the mesh is quiet: nobody drives, holds or sends anything that is about runs.
 """
 
 import math
@@ -41,7 +42,7 @@ _CAUSE_OF = {Stop.STOP: State.STOPPED, Stop.CANCEL: State.CANCELLED}
 
 
 def check_all(cluster: Cluster) -> None:
-    """Check 1 to 9 for every accepted run.
+    """Check 1 to 9, and 11, for every accepted run.
 
     Raises:
         Violation: one does not hold.
@@ -79,7 +80,7 @@ def members_seen(cluster: Cluster, node: NodeId) -> list[NodeId]:
 
 
 def check_quiet(cluster: Cluster, within_s: float = 30.0) -> None:
-    """Check 11: let time pass until nobody has anything to do with runs, and has sent nothing about any for two
+    """Check 12: let time pass until nobody has anything to do with runs, and has sent nothing about any for two
     seconds.
 
     Raises:
@@ -160,7 +161,13 @@ def _history(cluster: Cluster, run: RunId, started: DagStarted, executions: dict
     state = _check_end(cluster, dag_run, batches)
     definition = wire.decode(DagDefinition, blob)
     dag = expand(definition, (entry for batch in batches for entry in batch.entries))
-    return DagHistory(dag_run, dag.definition, state, batches, executions.get(dag_run, []), dag.rows, dag.mapped)
+    past: list[Execution] = []
+    retried = cluster.retries.get(run)
+    while retried is not None:
+        past += executions.get(dag_run_id(retried, started.name), [])
+        retried = cluster.retries.get(retried)
+    mine = executions.get(dag_run, [])
+    return DagHistory(dag_run, dag.definition, state, batches, mine, dag.rows, dag.mapped, past)
 
 
 def _check_end(cluster: Cluster, run: RunId, batches: Sequence[Batch]) -> State:

@@ -20,12 +20,14 @@ from meshflow.core.membership_settings import MembershipSettings
 from meshflow.core.messages import RunOpen
 from meshflow.core.node import Node, NodeSettings
 from meshflow.core.records import RunRecord, Stop
-from meshflow.core.requests import AskStop, CreateRun, ListRuns, LoadRun
+from meshflow.core.requests import AskStop, CreateRun, GetBlob, ListRuns, LoadRun, PutBlob
+from meshflow.core.retrying import Retry
 from meshflow.ids import NodeId, RunId, new_node_id, new_run_id
 from meshflow.sim.commits import StoreTrouble
+from meshflow.sim.programs import mended
 from meshflow.sim.shell import Shell
 from meshflow.sim.world import World
-from meshflow.store.base import Store
+from meshflow.store.base import Store, perform_steps
 from meshflow.store.memory import MemoryStore
 
 _CLIENT = NodeId("c11e47c11e47c11e")
@@ -34,18 +36,6 @@ WALL_OFFSET_S = 1_700_000_000.0
 """What the wall clock shows when virtual time begins."""
 
 QUEUES = ("workflow", "dag", "task")
-
-
-class Definitions:
-    """Reads what `submit` stored."""
-
-    def workflow(self, data: bytes) -> WorkflowSpec:
-        """The blueprint of a workflow."""
-        return wire.decode(WorkflowSpec, data)
-
-    def dag(self, data: bytes) -> DagDefinition:
-        """The definition of a dag."""
-        return wire.decode(DagDefinition, data)
 
 
 class Cluster:
@@ -60,6 +50,8 @@ class Cluster:
         """Every node there ever was, in the order in which they started."""
         self.accepted: list[RunId] = []
         """What was submitted."""
+        self.retries: dict[RunId, RunId] = {}
+        """`{run: the run that it retries}`."""
         self.stops: dict[RunId, Stop] = {}
         """Which runs were asked to stop."""
         self._settings = settings or NodeSettings(MembershipSettings())
@@ -76,7 +68,7 @@ class Cluster:
         id_ = new_node_id(self.rng)
         me = Member(id_, f"sim://{id_}", name=f"n{len(self.nodes) + 1}", queues=tuple(queues), slots=slots, store="sim")
         settings = replace(self._settings, worker=replace(self._settings.worker, slots=slots))
-        core = Node(me, settings, Definitions(), random.Random(self.rng.random()), self.now)
+        core = Node(me, settings, wire.StoredDefinitions(), random.Random(self.rng.random()), self.now)
         core.wall_offset_s = WALL_OFFSET_S
         seeds = [self.nodes[node].address for node in self.alive()[-3:]]
         self.nodes[id_] = Shell(self.world, self.store_trouble, core, seeds)
@@ -121,6 +113,26 @@ class Cluster:
         self.accepted.append(run)
         self._hint(run)
         return run
+
+    def retry(self, run: RunId) -> RunId:
+        """Accept a retry of a run, as the client does, in which nothing fails any more for what its programs do.
+
+        Raises:
+            NotRetryable: it goes on, or has completed.
+        """
+        new, wall_at = new_run_id(self.rng), self.now + WALL_OFFSET_S
+        retry = Retry(self.record(run), new, wire.StoredDefinitions(), wall_at, rerun_at_most_once=True)
+        perform_steps(self.world.store, retry.steps())
+        (spec,) = self.world.store.perform([GetBlob(new, "workflow")])
+        assert isinstance(spec, bytes)
+        for key in [f"dag/{dag}" for dag in wire.decode(WorkflowSpec, spec).dags]:
+            (blob,) = self.world.store.perform([GetBlob(new, key)])
+            assert isinstance(blob, bytes)
+            self.world.store.perform([PutBlob(new, key, wire.encode(mended(wire.decode(DagDefinition, blob))))])
+        self.retries[new] = run
+        self.accepted.append(new)
+        self._hint(new)
+        return new
 
     def ask_stop(self, run: RunId, stop: Stop) -> None:
         """Ask a run to end early, as the client does."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from meshflow.core.graph import DagDefinition
-from meshflow.core.records import Batch, Entry, State, StopAsked, TaskEnded, TaskStarted
+from meshflow.core.records import Batch, Claimed, Entry, State, StopAsked, TaskEnded, TaskStarted
 from meshflow.ids import RunId
 from meshflow.sim.expected import expected_states, own_state, program_of
 from meshflow.sim.programs import result_of
@@ -25,6 +25,18 @@ class DagHistory:
     """What each instance of a mapped task was given; these are tasks of the definition."""
     mapped: Mapping[int, int]
     """The task of which each instance is one."""
+    past: Sequence[Execution] = ()
+    """Executions in the run that this one retries, and in those before."""
+
+    def reused(self) -> dict[int, None]:
+        """The tasks whose ends were taken over: they stand before the first claim."""
+        found: dict[int, None] = {}
+        for entry in self.entries():
+            if isinstance(entry, Claimed):
+                break
+            if isinstance(entry, TaskEnded):
+                found[entry.task] = None
+        return found
 
     def entries(self) -> list[Entry]:
         """Its log."""
@@ -35,8 +47,9 @@ class DagHistory:
         return self.definition.spec.tasks[task].name
 
     def of(self, task: int) -> list[Execution]:
-        """The executions of a task."""
-        return [execution for execution in self.executions if execution.attempt.task == task]
+        """The executions of a task; of one that is reused, those in earlier runs too."""
+        among = [*self.past, *self.executions] if task in self.reused() else self.executions
+        return [execution for execution in among if execution.attempt.task == task]
 
 
 def check_dag(history: DagHistory) -> dict[int, TaskEnded]:
@@ -81,12 +94,13 @@ def _check_order(history: DagHistory) -> dict[int, TaskEnded]:
 def _check_attempts(history: DagHistory) -> None:
     """Each attempt that ended was the one that was under way; so a stale report was not taken for a current one."""
     under_way: dict[int, TaskStarted] = {}
+    reused = history.reused()
     for entry in history.entries():
         if isinstance(entry, TaskStarted):
             other = under_way.get(entry.task)
             require(other is None, f"{history.run}: {entry} was logged while {other} was under way")
             under_way[entry.task] = entry
-        if isinstance(entry, TaskEnded) and entry.attempt:
+        if isinstance(entry, TaskEnded) and entry.attempt and entry.task not in reused:
             started = under_way.pop(entry.task, None)
             is_same = started is not None and started.attempt == entry.attempt
             require(is_same, f"{history.run}: {entry} was logged while {started} was under way")
@@ -111,6 +125,9 @@ def _check_results(history: DagHistory, ends: dict[int, TaskEnded]) -> None:
 def _check_executions(history: DagHistory, task: int, end: TaskEnded) -> None:
     """What is recorded has happened, and happened once if it may happen only once."""
     run, name, mine = history.run, history.name(task), history.of(task)
+    if task in history.reused():
+        again = [each for each in history.executions if each.attempt.task == task]
+        require(not again, f"{run}: {name!r} had ended in the run that is retried, and ran again: {again}")
     if history.definition.spec.tasks[task].at_most_once:
         require(len(mine) <= 1, f"{run}: {name!r} may run at most once and ran {len(mine)} times")
     if end.state is State.COMPLETED:

@@ -5,7 +5,10 @@ Story(Scenario(seed=7)).run()
 
 import random
 from dataclasses import dataclass, fields
+from functools import partial
 
+from meshflow.core.records import State
+from meshflow.ids import RunId
 from meshflow.sim.checks import are_views_equal, check_all, check_quiet, check_views
 from meshflow.sim.cluster import Cluster
 from meshflow.sim.faults import TROUBLES, Faults
@@ -35,6 +38,8 @@ class Scenario:
     """Workflows to submit."""
     tasks: int = 9
     """Most tasks in one dag."""
+    retry: bool = False
+    """Whether runs that did not complete are retried, under faults of the same kind, once all have ended."""
 
     @property
     def command(self) -> str:
@@ -43,7 +48,7 @@ class Scenario:
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
             if value != field.default:
-                words.append(f"--{field.name} {value}")
+                words.append(f"--{field.name}" if value is True else f"--{field.name} {value}")
         return " ".join(words)
 
 
@@ -68,6 +73,9 @@ class Story:
         """
         self._play()
         self._settle()
+        if self.scenario.retry:
+            self._retry()
+            self._settle()
 
     def _play(self) -> None:
         scenario = self.scenario
@@ -75,6 +83,18 @@ class Story:
             self.cluster.add_node()
         self.cluster.run(_JOINED_S)
         submit_random(self.cluster, self._rng, scenario.runs, scenario.tasks, self.faults.trouble.seconds)
+        self.faults.run()
+
+    def _retry(self) -> None:
+        """Retry each run that did not complete, at some time in another round of faults."""
+        cluster = self.cluster
+
+        def retry(run: RunId) -> None:
+            cluster.retry(run)
+
+        for run in [run for run in cluster.accepted if cluster.record(run).state is not State.COMPLETED]:
+            cluster.world.clock.after(self._rng.uniform(0.0, self.faults.trouble.seconds), partial(retry, run))
+        self.faults = Faults(cluster, self.faults.trouble, self._rng)
         self.faults.run()
 
     def _settle(self) -> None:

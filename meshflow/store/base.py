@@ -1,9 +1,11 @@
 """What every store promises. One contract test-suite (`tests/store/`) holds all of them to it."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Generator, Sequence
+from typing import Protocol, TypeVar
 
 from meshflow.core.requests import Answer, Request
+
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -25,3 +27,18 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+def perform_steps(store: Store, steps: Generator[Sequence[Request], Sequence[Answer], T]) -> T:
+    """Perform what a generator asks for, send it the answers, and give what it returns.
+
+    Raises:
+        StoreUnavailable: as `perform`; and whatever the generator raises.
+    """
+    try:
+        requests = next(steps)
+        while True:
+            requests = steps.send(store.perform(requests))
+    except StopIteration as end:
+        result: T = end.value
+        return result

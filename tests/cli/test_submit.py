@@ -70,7 +70,7 @@ def test_submit_as_json_prints_the_run(run: Run, mesh: FakeMesh) -> None:
     assert (content["kind"], content["state"], content["workflow"]) == ("run", "queued", "simple")
     assert content["started_at"] is None
     assert content["created_at"].endswith("Z")
-    assert content["counts"] == {"total": 0, "done": 0}
+    assert content["counts"] == {"total": 0, "done": 0, "reused": 0}
 
 
 def test_arguments_are_given_bare_or_with_an_option(run: Run, mesh: FakeMesh) -> None:

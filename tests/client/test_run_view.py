@@ -1,7 +1,20 @@
 """The fold of a run's logs, and the events it tells."""
 
-from meshflow.core.records import Claimed, DagEnded, Noted, RunEnded, State, TaskEnded, TasksQueued, TaskStarted, Value
-from meshflow.ids import NodeId
+from dataclasses import replace
+
+from meshflow.core.records import (
+    Claimed,
+    DagEnded,
+    DagStarted,
+    Noted,
+    RunEnded,
+    State,
+    TaskEnded,
+    TasksQueued,
+    TaskStarted,
+    Value,
+)
+from meshflow.ids import NodeId, RunId, dag_run_id
 from meshflow.queue.models import JobEvent
 from meshflow.run_view import RunView
 from tests.client.run_stories import (
@@ -106,7 +119,8 @@ def test_a_lost_attempt_names_the_node_that_is_gone() -> None:
 
 def test_a_skipped_task_has_an_event_without_attempt_and_duration() -> None:
     view = opened_view()
-    [event] = view.apply(batch(DAG, 0, TaskEnded(1, 0, State.SKIPPED, reason="no parent selected it")))
+    view.apply(dag_log()[0])
+    [event] = view.apply(batch(DAG, 1, TaskEnded(1, 0, State.SKIPPED, reason="no parent selected it")))
     assert (event.word, event.attempt, event.duration) == ("skipped", 0, None)
 
 
@@ -124,8 +138,9 @@ def test_a_second_claim_tells_that_the_owner_was_lost() -> None:
 
 def test_notes_are_told_of_the_task_or_the_run_they_are_about() -> None:
     view = opened_view()
-    [of_task] = view.apply(batch(DAG, 0, Noted("unknown name in limit", 1)))
-    [of_dag] = view.apply(batch(DAG, 1, Noted("of the dag")))
+    view.apply(dag_log()[0])
+    [of_task] = view.apply(batch(DAG, 1, Noted("unknown name in limit", 1)))
+    [of_dag] = view.apply(batch(DAG, 2, Noted("of the dag")))
     [of_run] = view.apply(batch(RUN, 1, Noted("no autostart dag")))
     assert told([of_task, of_dag, of_run]) == [("noted", "print"), ("noted", "main_dag:1"), ("noted", "simple")]
     assert of_task.reason == "unknown name in limit"
@@ -143,8 +158,9 @@ def test_a_dag_run_that_nobody_drove_ends_by_the_workflow_runs_word() -> None:
 
 def test_clocks_of_two_hosts_make_no_negative_duration() -> None:
     view = opened_view()
+    view.apply(dag_log()[0])
     end = TaskEnded(0, 1, State.COMPLETED, started_at=105.0, ended_at=104.0)
-    [event] = view.apply(batch(DAG, 0, end))
+    [event] = view.apply(batch(DAG, 1, end))
     assert event.duration == 0.0
 
 
@@ -160,3 +176,30 @@ def test_instances_of_a_mapped_task_are_tasks_of_their_own_from_the_split_on() -
         ("put[0]", tasks[0].queue, State.QUEUED),
         ("put[1]", tasks[0].queue, State.RUNNING),
     ]
+
+
+def test_what_a_retry_has_taken_over_is_shown_and_not_told_again() -> None:
+    view = RunView(RUN, node_name)
+    old = RunId("e" * 24)
+    [queued] = view.describe(replace(RECORD, retry_of=old, reused=3))
+    assert queued.reason == f"a retry of {old}, of which 3 tasks are reused"
+    view.define(WORKFLOW)
+    key = "autostart/main_dag"
+    starts = [DagStarted("main_dag:1", "main_dag", "other"), DagStarted("main_dag:2", "main_dag", key)]
+    done = DagEnded("main_dag:1", State.COMPLETED, "", 2, 2)
+    assert view.apply(batch(RUN, 0, starts[0], done, starts[1])) == []
+    for dag in view.dags.values():
+        dag.define(DEFINITION.spec)
+    ends = [TaskEnded(task, 1, State.COMPLETED, started_at=1.0, ended_at=2.0, node="bob") for task in (0, 1)]
+    second = dag_run_id(RUN, "main_dag:2")
+    assert view.apply(batch(DAG, 0, *ends, RunEnded(State.COMPLETED))) == []
+    assert view.apply(batch(second, 0, ends[0])) == []
+    assert view.dags["main_dag:1"].state is State.COMPLETED
+    events = view.apply(batch(RUN, 1, Claimed(OWNER, 1)))
+    events += view.apply(batch(second, 1, Claimed(OWNER, 1), TasksQueued((1,)), TaskStarted(1, 1, 1, WORKER)))
+    events += view.apply(batch(second, 2, ends[1]))
+    words = [(event.word, event.name) for event in events]
+    assert words[:2] == [("started", "simple"), ("queued", "main_dag:2")]
+    assert words[2:] == [("started", "main_dag:2"), ("queued", "print"), ("started", "print"), ("succeeded", "print")]
+    assert [task.is_reused for task in view.tasks] == [True, True, True, False]
+    assert [task.node for task in view.tasks] == ["bob"] * 4

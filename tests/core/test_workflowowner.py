@@ -9,7 +9,18 @@ from meshflow.core.asks import Closing, Creating
 from meshflow.core.effects import Ask, Send
 from meshflow.core.messages import Owned, RunOpen, SignalAnswer
 from meshflow.core.provenance import instant
-from meshflow.core.records import DagEnded, DagStarted, Noted, RunEnded, RunRecord, State, Stop, StopAsked, Value
+from meshflow.core.records import (
+    DagEnded,
+    DagRefused,
+    DagStarted,
+    Noted,
+    RunEnded,
+    RunRecord,
+    State,
+    Stop,
+    StopAsked,
+    Value,
+)
 from meshflow.core.requests import AskStop, CreateRun, RemoveDocument, SetFields, UpdateRun
 from meshflow.ids import dag_run_id
 from tests.core.builders import ANN, BOB, ME, WF, workflow_record
@@ -113,7 +124,7 @@ def test_a_start_of_an_unknown_dag_is_refused() -> None:
 def test_a_start_while_the_run_stops_starts_nothing_and_is_no_error() -> None:
     driven = Driven(MAIN, StopAsked(Stop.STOP, State.STOPPED, "enough"))
     driven.signal("start_dag", name="sub")
-    assert driven.flush() == ([], [], [answer(dag_name=None)])
+    assert driven.flush() == ([DagRefused("sub", "key")], [], [answer(dag_name=None)])
 
 
 def test_a_join_of_names_is_answered_when_they_have_ended_and_the_log_has_it() -> None:
@@ -305,6 +316,17 @@ def test_when_no_dag_run_is_open_the_end_is_logged_and_then_the_record_becomes_f
     assert isinstance(closing, Ask)
     assert closing.requests == (RemoveDocument(WF), final)
     assert driven.asks.take(closing.token) == Closing(WF)
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.STOPPED])
+def test_the_document_of_a_run_that_did_not_complete_stays_for_a_retry(state: State) -> None:
+    driven = Driven(MAIN)
+    driven.open(MAIN)
+    driven.owner.stop_in(Stop.STOP, state, "enough")
+    driven.signal("dag_ended", name="d:1", state=state.value)
+    _, _, released = driven.flush()
+    closing = next(each for each in released if isinstance(each, Ask) and len(each.requests) > 1)
+    assert [type(request) for request in closing.requests] == [SetFields, UpdateRun]
 
 
 def test_a_document_that_is_kept_gets_its_end_and_duration() -> None:
