@@ -63,7 +63,8 @@ class RunHandle:
 
     @property
     def store(self) -> "DataStoreDocument":
-        """The document of the run: what its tasks kept. After the run it is there only if `keep_data` was asked for."""
+        """The document of the run: what its tasks kept. When the run has completed it is there only if
+        `keep_data` was asked for."""
         from meshflow.models.datastore import DataStoreDocument
 
         return DataStoreDocument(self._client.ask, self.id)

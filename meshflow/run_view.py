@@ -136,7 +136,7 @@ class RunView:
         self.created_at, self.retry_of, self.reused = record.created_at, record.retry_of, record.reused
         if not is_new:
             return []
-        reason = "" if self.retry_of is None else f"a retry of {self.retry_of}, of which {self.reused} tasks are reused"
+        reason = "" if self.retry_of is None else f"a retry of {self.retry_of}; tasks reused: {self.reused}"
         return [replace(self._of_run(JobQueuedEvent, record.created_at), reason=reason)]
 
     def define(self, spec: WorkflowSpec) -> None:

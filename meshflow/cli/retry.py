@@ -24,5 +24,5 @@ def retry(
     with open_client() as client:
         run = client.retry(reference, rerun_at_most_once=rerun_at_most_once)
         record = run.record
-        said = f"retries {record.retry_of}, of which {record.reused} tasks are reused"
+        said = f"retries {record.retry_of}; tasks reused: {record.reused}"
         show_accepted(client, run, said, output, follow=follow, wait=wait, timeout=timeout)

@@ -110,7 +110,7 @@ def show_run(run: "RunHandle", output: str) -> None:
     reason = f": {view.reason}" if view.reason else ""
     click.echo(f"{view.run}  {view.name}  {colored(view.state.value)}{reason}")
     if view.retry_of is not None:
-        click.echo(f"a retry of {view.retry_of}; {view.reused} of {view.task_count} tasks are reused from it")
+        click.echo(f"a retry of {view.retry_of}; tasks reused: {view.reused} of {view.task_count}")
     rows = []
     for dag in view.dags.values():
         took = None if dag.started_at is None or dag.ended_at is None else dag.ended_at - dag.started_at

@@ -10,7 +10,7 @@ from .base import command, load_config, mesh_options, open_client, output_option
 @command("submit")
 @workflow_arguments
 @waiting_options
-@click.option("-k", "--keep-data", is_flag=True, help="Keep the data store of the run when it ends.")
+@click.option("-k", "--keep-data", is_flag=True, help="Keep the data store of the run when it has completed.")
 @output_option
 @mesh_options
 def submit(

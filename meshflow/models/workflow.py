@@ -23,7 +23,8 @@ class Workflow:
     """The dags, parameters and arguments to be run together; empty until `load`."""
 
     def __init__(self, queue: str = "workflow", clear_data_store: bool = True) -> None:
-        """Only nodes that serve `queue` drive its runs; `clear_data_store` removes a run's document when it ends."""
+        """Only nodes that serve `queue` drive its runs; `clear_data_store` removes a run's document when that
+        completes."""
         self._queue = queue
         self._clear_data_store = clear_data_store
         self._name = ""
@@ -141,7 +142,7 @@ class Workflow:
 
     @property
     def clear_data_store(self) -> bool:
-        """Whether the document of a run is removed when the run ends."""
+        """Whether the document of a run is removed when the run completes."""
         return self._clear_data_store
 
     @property

@@ -89,7 +89,7 @@ def new_section(values: object, section: str) -> Tree:
 
 def no_document(run: RunId) -> Refusal:
     """The answer to who reads where there is nothing."""
-    return Refusal(f"run {run!r} has no document; it is removed when its run ends, unless data is to be kept")
+    return Refusal(f"run {run!r} has no document; it is removed when its run completes, unless data is to be kept")
 
 
 def path_of(key: str) -> Path:

@@ -182,7 +182,7 @@ def test_what_a_retry_has_taken_over_is_shown_and_not_told_again() -> None:
     view = RunView(RUN, node_name)
     old = RunId("e" * 24)
     [queued] = view.describe(replace(RECORD, retry_of=old, reused=3))
-    assert queued.reason == f"a retry of {old}, of which 3 tasks are reused"
+    assert queued.reason == f"a retry of {old}; tasks reused: 3"
     view.define(WORKFLOW)
     key = "autostart/main_dag"
     starts = [DagStarted("main_dag:1", "main_dag", "other"), DagStarted("main_dag:2", "main_dag", key)]
