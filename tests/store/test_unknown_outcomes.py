@@ -127,6 +127,7 @@ class Play:
         with self.client():
             self.run = self.submit(*everything(), keep_data=True)
             self.stopped = self.submit("stopped", {"s": Program(5.0), "after": Program()}, [("s", "after")])
+            self.submit("brief", {"t": Program()}, [])  # its document goes, as it completes and none keeps it
         self.cluster.run(0.3)
         with self.client():
             self.cluster.ask_stop(self.stopped, Stop.CANCEL)

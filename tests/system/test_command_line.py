@@ -197,7 +197,7 @@ def test_status_shows_nodes_and_runs(mesh: RealMesh) -> None:
     assert sorted(node["name"] for node in status["nodes"]["items"]) == ["one", "two"]
     assert {node["state"] for node in status["nodes"]["items"]} == {"alive"}
     (mine,) = [each for each in status["runs"]["items"] if each["id"] == run.id]
-    assert (mine["state"], mine["counts"]) == ("completed", {"total": 2, "done": 2})
+    assert (mine["state"], mine["counts"]) == ("completed", {"total": 2, "done": 2, "reused": 0})
     assert mine["owner"]["node"] in ("one", "two")
     nodes = as_json(mesh.cli("nodes", "-o", "json"))
     assert sorted(node["pid"] for node in nodes["items"]) == sorted([mesh.pid("one"), mesh.pid("two")])
