@@ -54,8 +54,8 @@ def _value(ask: Ask, run: RunId, ended: TaskEnded, what: str) -> bytes:
     data = ask(GetBlob(workflow_of(run), value.blob))
     if not isinstance(data, bytes):
         raise NotFound(
-            f"the result of {what} was larger than 64 KiB and is not there: such results are removed when a run completes, "
-            "and a retry takes over only those it needs; all are kept if the run is submitted with keep_data"
+            f"the result of {what} was larger than 64 KiB and is not there: such results are removed when a run "
+            "completes, and a retry takes over only those it needs; all are kept if the run is submitted with keep_data"
         )
     return data
 

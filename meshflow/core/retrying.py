@@ -50,7 +50,7 @@ from meshflow.core.requests import (
 )
 from meshflow.core.reuse import PastDag
 from meshflow.errors import NotRetryable, PeerError
-from meshflow.ids import RunId, dag_run_id
+from meshflow.ids import RunId, dag_run_id, dag_run_name, workflow_of
 
 T = TypeVar("T")
 
@@ -77,6 +77,16 @@ class _Dag:
     """None: it has not ended, or not well; it is driven on."""
     reused_count: int = 0
     """How many of its tasks have ended in the new run from the start."""
+    fold: DagRun | None = None
+    """The new dag run as its log begins; None before that was written."""
+
+    def number(self, task: int) -> int | None:
+        """The number in the new run of a task of the old one; None: an instance of a task that is split again."""
+        mapped, index = self.past.place(task)
+        if index is None:
+            return task
+        instances = () if self.fold is None else self.fold.instances(mapped)
+        return instances[index] if instances else None
 
 
 class _NewLog:
@@ -89,10 +99,10 @@ class _NewLog:
         self._entries: list[Entry] = []
         self._size_bytes = 0
 
-    def add(self, entry: Entry, value: Value | None) -> tuple[Append, ...]:
-        """Add an entry with that value in it; what is to be appended now."""
+    def add(self, entry: Entry, values: Sequence[Value] = ()) -> tuple[Append, ...]:
+        """Add an entry with these values in it; what is to be appended now."""
         self._entries.append(entry)
-        self._size_bytes += _ENTRY_BYTES + (len(value.inline) if value is not None else 0)
+        self._size_bytes += _ENTRY_BYTES + sum(len(value.inline) for value in values)
         is_full = len(self._entries) >= _MAX_ENTRIES or self._size_bytes >= _MAX_BYTES
         return self.rest() if is_full else ()
 
@@ -218,7 +228,7 @@ class Retry:
             since = batches[-1].seq + 1
         for task in refused.get(run, ()):
             dag.past.refuse(task)
-        if dag.past.kept_count < len(dag.spec.tasks):
+        if dag.past.kept_count < dag.past.total_count:
             dag.ended = None
 
     def _check_at_most_once(self) -> None:
@@ -260,13 +270,13 @@ class Retry:
             were_there += [answer is True for answer in answers]
         return were_there
 
-    def _copy_values(self, needed: dict[str, dict[int, Value]]) -> Steps[None]:
+    def _copy_values(self, needed: dict[str, dict[str, tuple[int, Value]]]) -> Steps[None]:
         """Copy what open tasks need. A task whose value is gone runs again, which may need more."""
         for name, values in needed.items():
             dag = self._dags[name]
             while values:
-                were_there = yield from self._copy(list(values.values()))
-                gone = [task for task, was_there in zip(values, were_there, strict=True) if not was_there]
+                were_there = yield from self._copy([value for _, value in values.values()])
+                gone = [task for (task, _), was_there in zip(values.values(), were_there, strict=True) if not was_there]
                 values = dag.past.open(gone)
             data = dag.started.data
             if data is not None and data.blob:
@@ -280,16 +290,18 @@ class Retry:
         """The log of a dag run with the ends that are kept; of one that completed, its end and its record too."""
         name, since = dag.started.name, 0
         log = _NewLog(dag_run_id(self._new, name), self._wall_at)
-        fold = DagRun(dag.spec, keeps_ends=False)
+        fold = dag.fold = DagRun(dag.spec, keeps_ends=False)
         while batches := (yield from self._read_log(dag_run_id(self._old.run, name), since)):
             for entry in (entry for batch in batches for entry in batch.entries):
                 if not isinstance(entry, TaskEnded) or entry.retry or not dag.past.is_kept(entry.task):
                     continue
-                if entry.state is State.SKIPPED or fold.states[entry.task].is_final:
+                number = dag.number(entry.task)
+                if entry.state is State.SKIPPED or number is None or fold.states[number].is_final:
                     continue
+                end = replace(entry, task=number)
                 # What is skipped in consequence may not have been so in the old run, as that was stopping.
-                for end in (entry, *fold.apply(replace(entry, value=Value())).ended):
-                    yield from self._ask(*log.add(end, end.value))
+                for each in (end, *fold.apply(_without_values(end)).ended):
+                    yield from self._ask(*log.add(each, (each.value, *(each.rows or ()))))
             since = batches[-1].seq + 1
         dag.reused_count = fold.done_count
         if dag.reused_count < dag.past.kept_count:
@@ -297,7 +309,7 @@ class Retry:
         if dag.ended is None:
             yield from self._ask(*log.rest())
         else:
-            yield from self._ask(*log.add(RunEnded(State.COMPLETED), None), *log.rest(), self._creation_of(dag))
+            yield from self._ask(*log.add(RunEnded(State.COMPLETED)), *log.rest(), self._creation_of(dag))
 
     def _creation_of(self, dag: _Dag) -> CreateRun:
         """The record of a dag run that completed, for those who count."""
@@ -310,8 +322,8 @@ class Retry:
             state=State.COMPLETED,
             created_at=self._wall_at,
             ended_at=self._wall_at,
-            total=len(dag.spec.tasks),
-            done=len(dag.spec.tasks),
+            total=dag.reused_count,
+            done=dag.reused_count,
         )
         return CreateRun(record, {})
 
@@ -320,15 +332,24 @@ class Retry:
         one again is given it."""
         log = _NewLog(self._new, self._wall_at)
         for dag in self._dags.values():
-            started, prefix = dag.started, f"{self._old.run}/"
-            if started.key.startswith(prefix):
-                started = replace(started, key=f"{self._new}/{started.key.removeprefix(prefix)}")
+            started = replace(dag.started, key=self._new_key(dag.started.key))
             if dag.ended is not None:
                 started = replace(started, data=None)
-            yield from self._ask(*log.add(started, started.data))
+            yield from self._ask(*log.add(started, () if started.data is None else (started.data,)))
             if dag.ended is not None:
-                yield from self._ask(*log.add(dag.ended, None))
+                yield from self._ask(*log.add(dag.ended))
         yield from self._ask(*log.rest())
+
+    def _new_key(self, key: str) -> str:
+        """The key under which a task of the new run asks for what one of the old run had asked for under `key`."""
+        run, task = run_of(key), task_of(key)
+        asking = self._dags.get(dag_run_name(run)) if workflow_of(run) == self._old.run else None
+        if asking is None or task is None:
+            return key
+        number = asking.number(task)
+        # Nobody asks for what an instance has started whose list is split again: it will have another number.
+        place = f"{task}.gone" if number is None else number
+        return f"{dag_run_id(self._new, dag_run_name(run))}/{place}/{key.split('/', run.count('/') + 2)[-1]}"
 
     def _create(self) -> Steps[RunRecord]:
         (old,) = yield from self._ask(LoadRun(self._old.run))
@@ -346,3 +367,8 @@ class Retry:
         )
         yield from self._ask(CreateRun(record, {}))
         return record
+
+
+def _without_values(end: TaskEnded) -> TaskEnded:
+    """What a fold needs to know of an end, with as many rows."""
+    return replace(end, value=Value(), rows=None if end.rows is None else (Value(),) * len(end.rows))

@@ -79,7 +79,7 @@ def test_a_skipped_task_is_judged_anew_if_one_of_its_parents_runs_again() -> Non
 
 def test_only_values_that_open_tasks_need_are_asked_for_and_each_once() -> None:
     found = past(FAN, blob(0), blob(1), ended(2, FAILED))
-    assert found.open() == {0: Value(b"", "value/0", 1000), 1: Value(b"", "value/1", 1000)}
+    assert found.open() == {"value/0": (0, blob(0).value), "value/1": (1, blob(1).value)}
     assert found.open([]) == {}
     assert found.other_blobs == ()
 
@@ -94,8 +94,8 @@ def test_values_that_nothing_needs_are_the_others() -> None:
 def test_a_task_whose_value_is_gone_runs_again_and_what_it_needs_is_asked_for() -> None:
     spec = dag("a b c side", "a>b b>c b>side")
     found = past(spec, blob(0), blob(1), blob(3), ended(2, FAILED))
-    assert list(found.open()) == [1]
-    assert list(found.open([1])) == [0]
+    assert list(found.open()) == ["value/1"]
+    assert list(found.open([1])) == ["value/0"]
     assert found.open([0]) == {}
     assert kept(found) == "side"
 
@@ -174,8 +174,8 @@ def test_a_log_of_the_ends_that_are_kept_folds_to_a_run_in_which_the_open_tasks_
     needed = found.open()
     readable: dict[int, Value] = {}
     while needed:
-        readable |= {index: value for index, value in needed.items() if index not in gone}
-        needed = found.open([index for index in needed if index in gone])
+        readable |= {index: value for index, value in needed.values() if index not in gone}
+        needed = found.open([index for index, _ in needed.values() if index in gone])
     fold = DagRun(spec)
     for entry in log:
         if isinstance(entry, TaskEnded) and found.is_kept(entry.task):
@@ -190,3 +190,55 @@ def test_a_log_of_the_ends_that_are_kept_folds_to_a_run_in_which_the_open_tasks_
                     assert given[spec.tasks[edge.parent].name] == readable[edge.parent]
         fold.apply(ended(ready[0]))
     assert fold.is_done
+
+
+MAPPED = dag("list fit sum other", "list>fit fit>sum other>fit", task("fit", splits=("list",), at_most_once=True))
+LIST, FIT, SUM, OTHER, FIRST, SECOND = range(6)
+
+
+def row(index: int) -> Value:
+    """A large row."""
+    return Value(b"", f"row/{index}", 1000)
+
+
+def split(*rows: Value) -> TaskEnded:
+    """The end of the mapped task, with what its instances get."""
+    return ended(FIT, rows=rows)
+
+
+def test_instances_of_a_mapped_task_keep_their_ends_one_by_one() -> None:
+    log: list[Entry] = [
+        blob(LIST),
+        blob(OTHER),
+        split(row(0), row(1)),
+        started(FIRST),
+        blob(FIRST),
+        ended(SECOND, FAILED),
+    ]
+    found = past(MAPPED, *log)
+    assert sorted(found.open()) == ["row/1", "value/3", "value/4"]
+    assert (found.total_count, found.kept_count) == (6, 4)
+    assert [found.is_kept(each) for each in (LIST, FIT, SUM, OTHER, FIRST, SECOND)] == [1, 1, 0, 1, 1, 0]
+    assert (found.place(SECOND), found.place(SUM)) == ((FIT, 1), (SUM, None))
+    assert found.ran_at_most_once == ("fit[1]",)
+
+
+def test_a_mapped_task_whose_rows_are_gone_is_split_again_and_none_of_its_instances_is_kept() -> None:
+    found = past(MAPPED, blob(LIST), ended(OTHER), split(row(0), row(1)), ended(FIRST), ended(SECOND, FAILED))
+    assert found.open() == {"row/1": (FIT, row(1))}
+    assert list(found.open([FIT])) == ["value/0"]
+    assert [found.is_kept(each) for each in (LIST, FIT, OTHER, FIRST)] == [True, False, True, False]
+    assert found.ran_at_most_once == ("fit[0]", "fit[1]")
+
+
+def test_a_mapped_task_that_was_not_split_as_the_run_was_stopping_runs_again() -> None:
+    found = past(MAPPED, ended(LIST), ended(OTHER, FAILED), ended(FIT))
+    found.open()
+    assert found.kept_count == 1
+    assert found.ran_at_most_once == ()
+
+
+def test_a_list_without_elements_was_split_all_the_same() -> None:
+    found = past(MAPPED, ended(LIST), ended(OTHER), split(), ended(SUM, FAILED))
+    found.open()
+    assert found.kept_count == 3

@@ -18,6 +18,10 @@ from meshflow.errors import NotRetryable
 from meshflow.run_handle import RunHandle
 from tests.system.real_mesh import RealMesh, events, eventually, finish
 
+pytestmark = pytest.mark.system
+
+pytestmark = pytest.mark.system
+
 TIMES = 40.0
 
 FAN = """
@@ -103,6 +107,41 @@ sub = Dag("sub", autostart=False)
 sub.define({PythonTask(name="prepare", callback=prepare): PythonTask(name="work", callback=work)})
 main = Dag("main")
 main.define({PythonTask(name="start", callback=start): None})
+"""
+
+MAPPED = """
+import os
+from pathlib import Path
+
+from meshflow import task, workflow
+
+def folder():
+    return Path(os.environ["MESHFLOW_TEST_FOLDER"])
+
+def note(name):
+    with open(folder() / "ran", "a") as ran:
+        ran.write(name + "\\n")
+
+@task
+def numbers(count):
+    note("numbers")
+    return [(number, b"x" * 100_000) for number in range(count)]
+
+@task
+def double(pair):
+    note(f"double {pair[0]}")
+    if pair[0] == 7 and not (folder() / "mended").exists():
+        raise ValueError("not yet")
+    return 2 * pair[0]
+
+@task
+def total(values):
+    note("total")
+    return sum(values)
+
+@workflow
+def mapped(count: int = 10):
+    total(double.map(numbers(count)))
 """
 
 SLOW = """
@@ -262,6 +301,21 @@ def test_a_sub_dag_that_failed_is_retried_and_those_that_completed_are_found_aga
     (records,) = mesh.client().mesh.perform([ListRuns(parent=retry.id)])
     assert isinstance(records, tuple)
     assert {record.state for record in records} == {State.COMPLETED}
+
+
+def test_of_a_mapped_task_only_the_instances_run_again_that_did_not_complete(mesh: RealMesh) -> None:
+    run = mesh.submit(mesh.write("mapped.py", MAPPED), keep_data=True)
+    assert finish(run) is State.FAILED
+    ran(mesh)
+    completed = {task.name for task in run.view().tasks if task.state is State.COMPLETED}
+    (mesh.work / "mended").touch()
+    retry = run.retry()
+    assert finish(retry) is State.COMPLETED, retry.reason
+    again = [f"double {number}" for number in range(10) if f"double[{number}]" not in completed]
+    assert ran(mesh) == Counter([*again, "total"])
+    assert "double 7" in again
+    assert retry.result("total") == 90
+    assert retry.result("double") == [2 * number for number in range(10)]
 
 
 def test_a_retry_of_a_retry_begins_where_that_has_left_off(mesh: RealMesh) -> None:
