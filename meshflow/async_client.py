@@ -139,6 +139,13 @@ class AsyncClient:
         future for each call, in order, once all are handed over; the loop has its turn meanwhile."""
         return await self.calling.map(function, *iterables)
 
+    async def map_durable(
+        self, function: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any
+    ) -> AsyncRunHandle:
+        """Call a function for each element as a run, which goes on without this client; as `Client.map_durable`."""
+        start = partial(self._opened.map_durable, function, *iterables, **options)
+        return AsyncRunHandle(self, await self.perform(start))
+
     async def gather(self, futures: Iterable[Awaitable[T]], *, return_exceptions: bool = False) -> list[T]:
         """The results of futures, in their order; as `asyncio.gather`. With `return_exceptions`, errors stand in the
         place of results."""

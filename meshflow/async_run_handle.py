@@ -65,6 +65,11 @@ class AsyncRunHandle:
         """What a task that has ended has handed on; as `RunHandle.result`."""
         return await self._client.perform(partial(self._handle.result, task, dag))
 
+    async def results(self, timeout_s: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
+        """Of a run that `map_durable` has started: what each call returned; as `RunHandle.results`."""
+        await self.wait(timeout_s)
+        return await self._client.perform(partial(self._handle.results, return_exceptions=return_exceptions))
+
     async def events(self, *, follow: bool = True) -> AsyncIterator[JobEvent]:
         """What happened to the run and its jobs, from the beginning. With `follow`, until the run ends."""
         if not follow:

@@ -104,6 +104,37 @@ class Client:
         """
         return self.calling.map(function, *iterables)
 
+    def map_durable(
+        self,
+        function: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        name: str | None = None,
+        queue: str = "task",
+        retries: int = 2,
+        calls_per_task: int | None = None,
+    ) -> RunHandle:
+        """Call a function for each element, or for each row of several iterables, as a run: when this returns, all
+        calls will be made, whatever becomes of this program. `RunHandle.results` has what they returned.
+
+        Each is made at least once. They are made by tasks of up to 256 (`calls_per_task`), and again with those that
+        share a task if its process or node dies, up to `retries` times if it is the process.
+
+        Args:
+            name: of the run, for `meshflow status`; None: that of the function.
+
+        Raises:
+            PickleFailed: the function or an argument cannot be pickled.
+            UsageError: an option is out of its range.
+            NoMesh, StoreUnavailable: as `submit` of a workflow.
+        """
+        from meshflow.durable import pack_calls
+
+        rows = zip(*iterables, strict=False)
+        return self.submit_packed(
+            pack_calls(function, rows, name, calls_per_task=calls_per_task, queue=queue, retries=retries)
+        )
+
     def gather(self, futures: "Iterable[Future[T]]", *, return_exceptions: bool = False) -> list[T]:
         """The results of futures, in their order, once all are there; as `calls.gather`."""
         from meshflow.calls import gather

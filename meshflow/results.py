@@ -44,6 +44,22 @@ def find_result(ask: Ask, view: RunView, task: str, dag: str | None = None) -> b
     return [_value(ask, run, ends[each], f"task {tasks[each].name!r} of {where}") for each in instances]
 
 
+def all_results(ask: Ask, view: RunView, dag: str) -> dict[str, bytes]:
+    """The pickled result of every task of the dag run of this name that has completed, by name.
+
+    Raises:
+        NotFound: they were removed.
+    """
+    if dag not in view.dags:
+        return {}
+    run, tasks = view.dags[dag].run, view.dags[dag].tasks
+    places = [place for place, each in enumerate(tasks) if each.state is State.COMPLETED]
+    ends = _ended(ask, run, places)
+    return {
+        tasks[place].name: _value(ask, run, ends[place], f"task {tasks[place].name!r} of {dag}") for place in places
+    }
+
+
 def _value(ask: Ask, run: RunId, ended: TaskEnded, what: str) -> bytes:
     value = ended.value
     if ended.state is not State.COMPLETED and not value.blob and not value.inline:

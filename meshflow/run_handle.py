@@ -157,6 +157,20 @@ class RunHandle:
             add_item(items, load_data(each))
         return value_of(items)
 
+    def results(self, timeout_s: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
+        """Of a run that `map_durable` has started: what each call returned, in order, once the run has ended.
+
+        Raises:
+            WaitTimeout: it has not ended after so many seconds; it goes on.
+            RunFailed: it ended otherwise than completed, so some calls were not made.
+            NotFound: it is no such run, or was removed.
+            Whatever the first call raised that did. With `return_exceptions`, errors stand in the place of results.
+        """
+        from meshflow.durable import results_of
+
+        self.wait(timeout_s)
+        return results_of(self._client.ask, self.view(), return_exceptions=return_exceptions)
+
     def stop(self, reason: str = "") -> bool:
         """End the run gently: nothing new starts, running tasks end by themselves. False if it has ended already."""
         return self._end(Stop.STOP, reason)

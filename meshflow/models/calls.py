@@ -140,6 +140,11 @@ class Callee:
         return results
 
 
+def flat_results(function: Callable[..., object], packed: bytes) -> bytes:
+    """What came of calls that are packed by `pack_flat`, packed in the same way. Raises nothing but Terminated."""
+    return pack_flat([_result(function, data) for data in unpack_flat(packed)])
+
+
 def _result(function: Callable[..., object], data: bytes | Parcel) -> Result:
     try:
         arguments, keywords = parcels.load(data)

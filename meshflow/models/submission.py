@@ -65,6 +65,15 @@ def pack(
     return Submission(spec, dags, native)
 
 
+def pack_dag(name: str, dag: Dag, *, queue: str = "workflow", max_bytes: int = MAX_TASK_BYTES) -> Submission:
+    """Make a workflow of that name ready to be sent that has this dag only, and keeps its data when it has ended.
+
+    Raises: as `pack`.
+    """
+    spec = WorkflowSpec(name, queue, (dag.name,), (dag.name,), (dag.queue,), clear_data_store=False)
+    return Submission(spec, {dag.name: _definition(name, dag, max_bytes)}, {})
+
+
 def _definition(workflow_name: str, dag: Dag, max_bytes: int) -> DagDefinition:
     try:
         dag.check()

@@ -82,6 +82,14 @@ def test_calls_are_awaited(run: Run) -> None:
     run(act)
 
 
+def test_calls_that_go_on_without_the_client_have_their_results_in_the_run(run: Run) -> None:
+    async def act(client: AsyncClient) -> None:
+        started = await client.map_durable(pow, range(3), [2] * 3, name="squares")
+        assert (started.name, await started.results(30.0)) == ("squares", [0, 1, 4])
+
+    run(act)
+
+
 def test_an_error_is_raised_where_it_is_awaited(run: Run) -> None:
     async def act(client: AsyncClient) -> None:
         with pytest.raises(ZeroDivisionError):

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from typing import assert_type
 
 import meshflow
-from meshflow.async_client import AsyncFuture
+from meshflow.async_calls import AsyncFuture
 from meshflow.async_run_handle import AsyncRunHandle
 from meshflow.core.records import State
 from meshflow.models.wiring import Handle
@@ -98,6 +98,12 @@ def test_async_client(environment: dict[str, str], tmp_path: Path) -> None:
         "Next: 9",
         "The call was ended",
     ]
+
+
+def test_durable_map(environment: dict[str, str], tmp_path: Path) -> None:
+    lines = output([str(PROGRAMS / "durable_map.py")], environment, tmp_path)
+    assert lines[:2] == ["Submitted: roots", "Sum: 666616"]
+    assert lines[2].startswith("Errors: ['2.0', \"unsupported operand")
 
 
 def test_with_mesh(environment: dict[str, str], tmp_path: Path) -> None:
