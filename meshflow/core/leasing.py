@@ -96,21 +96,15 @@ class Leasing:
         for lease in self.leases.over(now):
             self.take_back(lease)
             effects.append(HangUp(lease))
-        waiting = self._calls.by_queue()
-        for lease in self.leases.stuck(now, has_waiting=bool(waiting)):
+        for lease in self.leases.stuck(now, has_waiting=bool(self._calls.queues())):
             self.take_back(lease)
-            waiting = self._calls.by_queue()
         for calls in self.leases.relieved(now):
             self._calls.again(calls)
-            waiting = self._calls.by_queue()
-        while waiting and (hungry := self.leases.hungriest(waiting, now)) is not None:
+        while (hungry := self.leases.hungriest(self._calls.queues(), now)) is not None:
             lease, queue = hungry
-            line = waiting[queue].pop(0)
+            line = self._calls.next_line(queue)
+            assert line is not None, queue
             calls = tuple(line.take(self._calls.slots.get(queue, 0), PACKET_S))
-            if line.waiting:
-                waiting[queue].append(line)  # Functions take turns.
-            elif not waiting[queue]:
-                del waiting[queue]
             self._calls.took_some(line.function)
             if calls:
                 effects.append(self._feed(lease, line, calls, now))

@@ -17,6 +17,7 @@ from meshflow.core.calling import Call, Function, Line
 from meshflow.core.dispatch import Dispatcher
 from meshflow.core.member import Member
 from meshflow.core.queue import Waiting
+from meshflow.core.turns import Turns
 from meshflow.ids import RunId
 
 _MAX_IDLE_LINES = 1024
@@ -39,7 +40,7 @@ class WaitingCalls:
         self._max_lines = _MAX_IDLE_LINES
         self._touched: dict[Function, None] = {}
         """Functions of which something has changed since the last `queue_up`."""
-        self._noted: dict[Function, None] = {}
+        self._turns = Turns()
         """Functions of which calls may wait that a lease could make."""
         self._places: dict[int, Line] = {}
         self._idle_counts: Mapping[str, int] = {}
@@ -114,26 +115,23 @@ class WaitingCalls:
                 self._touch(line.function)
         return stranded
 
-    def by_queue(self) -> dict[str, list[Line]]:
-        """The lines with calls that a lease may make, by queue: those with the highest priority there; whose turn it is
-        comes first."""
-        waiting: dict[str, list[Line]] = {}
-        for function in list(self._noted):
-            line = self._lines[function]
+    def queues(self) -> dict[str, None]:
+        """Those on which calls wait that a lease may make."""
+        return {queue: None for queue in self._turns.queues if self.next_line(queue) is not None}
+
+    def next_line(self, queue: str) -> Line | None:
+        """The calls of a queue that a lease is to take from next; None if there are none."""
+        while queue in self._turns.queues:
+            line = self._lines[self._turns.first(queue)]
             if line.waiting:
-                waiting.setdefault(function.queue, []).append(line)
-            else:
-                del self._noted[function]
-        for queue, lines in waiting.items():
-            first = max(line.function.priority for line in lines)
-            waiting[queue] = [line for line in lines if line.function.priority == first]
-        return waiting
+                return line
+            self._turns.leave(line.function)
+        return None
 
     def took_some(self, function: Function) -> None:
         """A lease has taken calls of a function: others have their turn first."""
         self._touched[function] = None
-        self._noted.pop(function, None)
-        self._noted[function] = None
+        self._turns.had_turn(function)
 
     # --- places ---
 
@@ -153,26 +151,35 @@ class WaitingCalls:
         nothing to do, by queue."""
         before, self._idle_counts = self._idle_counts, idle_counts
         if idle_counts != before:  # What waited for a lease that has other work now, or is gone, wants places.
-            for function in self._noted:
-                if idle_counts.get(function.queue) != before.get(function.queue):
-                    self._touched[function] = None
-        if self._settings.max_out is not None:  # What has ended makes room for any function.
-            self._touched |= {function: None for function, line in self._lines.items() if line.waiting}
+            for queue in self._turns.queues:
+                if idle_counts.get(queue) != before.get(queue):
+                    self._touched |= self._turns.all_of(queue)
+        if self._settings.max_out is not None:
+            self._share_out(self._settings.max_out - out_count)
         for function in self._touched:
-            line = self._lines[function]
-            wanted = min(line.batch_count(self.slots.get(function.queue, 0)), self._settings.max_batches)
-            if not function.is_alone:
-                wanted = max(0, wanted - idle_counts.get(function.queue, 0))
-            if self._settings.max_out is not None:
-                taken = out_count + len(self._places) - len(line.places)
-                wanted = max(0, min(wanted, self._settings.max_out - taken))
+            self._have_places(self._lines[function], self._wanted(self._lines[function]))
+        self._touched.clear()
+
+    def _share_out(self, room: int) -> None:
+        """Have so many places at most: for calls with the largest priority, and of these for the functions first that
+        had none for the longest time."""
+        lines = [line for line in self._lines.values() if line.waiting or line.places]
+        lines.sort(key=lambda line: (-line.function.priority, line.last_place))
+        for line in lines:
+            wanted = max(0, min(self._wanted(line), room))
+            room -= wanted
             self._have_places(line, wanted)
         self._touched.clear()
+
+    def _wanted(self, line: Line) -> int:
+        wanted = min(line.batch_count(self.slots.get(line.function.queue, 0)), self._settings.max_batches)
+        return wanted if line.function.is_alone else max(0, wanted - self._idle_counts.get(line.function.queue, 0))
 
     def redeem(self, number: int) -> Line:
         """A place has its turn: whose it was. It is gone."""
         line = self._places.pop(number)
         line.places.remove(number)
+        line.last_place = number
         self._touched[line.function] = None
         return line
 
@@ -194,7 +201,7 @@ class WaitingCalls:
             if len(self._lines) >= self._max_lines:
                 for each in [each for each, line in self._lines.items() if line.is_idle and each not in self._touched]:
                     del self._lines[each]
-                    self._noted.pop(each, None)
+                    self._turns.leave(each)
                 self._max_lines = len(self._lines) + _MAX_IDLE_LINES
             line = self._lines[function] = Line(function, code)
         return line
@@ -202,7 +209,7 @@ class WaitingCalls:
     def _touch(self, function: Function) -> None:
         self._touched[function] = None
         if not function.is_alone:
-            self._noted[function] = None
+            self._turns.join(function)
 
 
 def _waits_on(function: Function) -> str:

@@ -105,8 +105,8 @@ def test_an_error_is_raised_where_it_is_awaited(run: Run) -> None:
 
 def test_futures_are_told_of_as_they_end(run: Run) -> None:
     async def act(client: AsyncClient) -> None:
-        futures = await client.map(sleep_for, [0.8, 0.0, 0.4])
-        assert [future.result() async for future in client.as_completed(futures)] == [0.0, 0.4, 0.8]
+        futures = await client.map(sleep_for, [1.5, 0.0, 0.3])
+        assert [future.result() async for future in client.as_completed(futures)] == [0.0, 0.3, 1.5]
         with pytest.raises(TimeoutError):
             async for _ in client.as_completed([client.submit(time.sleep, 5)], timeout_s=0.05):
                 pass

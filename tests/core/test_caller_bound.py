@@ -47,3 +47,29 @@ def test_batches_are_as_many_as_may_be_out() -> None:
     calling.grant(ANN, 9, 1)
     calling.add(*(b"%d" % number for number in range(8)))
     assert [len(job.calls) for job in calling.jobs(ANN)] == [4]
+
+
+def one_at_a_time(calling: Calling, count: int) -> list[bytes]:
+    """The node makes so many calls, one after the other, and grants more each time."""
+    made: list[bytes] = []
+    for number in range(count):
+        calling.grant(ANN, number + 1, number)
+        (job,) = calling.jobs(ANN)
+        made += [data for data in job.calls if isinstance(data, bytes)]
+        calling.report(ANN, done(job.attempt, seconds=1.0))
+    return made
+
+
+def test_functions_take_turns_at_what_may_be_out() -> None:
+    calling = Calling(ANN, max_out=1)
+    for name in ("one", "two", "three"):
+        calling.add(*[name.encode()] * 5, function=Function(name, name))
+    made = one_at_a_time(calling, 9)
+    assert [made.count(each) for each in (b"one", b"two", b"three")] == [3, 3, 3]
+
+
+def test_a_larger_priority_goes_first_though_others_were_in_line_before() -> None:
+    calling = Calling(ANN, max_out=1)
+    calling.add(*[b"late"] * 5, function=Function("d1", "f"))
+    calling.add(*[b"soon"] * 2, function=Function("d2", "g", priority=1))
+    assert one_at_a_time(calling, 4) == [b"soon", b"soon", b"late", b"late"]
