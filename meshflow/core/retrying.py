@@ -228,7 +228,7 @@ class Retry:
             since = batches[-1].seq + 1
         for task in refused.get(run, ()):
             dag.past.refuse(task)
-        if dag.past.kept_count < dag.past.total_count:
+        if len(dag.past.kept) < dag.past.total_count:
             dag.ended = None
 
     def _check_at_most_once(self) -> None:
@@ -288,12 +288,13 @@ class Retry:
 
     def _write_dag(self, dag: _Dag) -> Steps[None]:
         """The log of a dag run with the ends that are kept; of one that completed, its end and its record too."""
-        name, since = dag.started.name, 0
+        name, since, place = dag.started.name, 0, -1
         log = _NewLog(dag_run_id(self._new, name), self._wall_at)
         fold = dag.fold = DagRun(dag.spec, keeps_ends=False)
         while batches := (yield from self._read_log(dag_run_id(self._old.run, name), since)):
             for entry in (entry for batch in batches for entry in batch.entries):
-                if not isinstance(entry, TaskEnded) or entry.retry or not dag.past.is_kept(entry.task):
+                place += 1
+                if not isinstance(entry, TaskEnded) or not dag.past.keeps(entry, place):
                     continue
                 number = dag.number(entry.task)
                 if entry.state is State.SKIPPED or number is None or fold.states[number].is_final:
@@ -304,7 +305,7 @@ class Retry:
                     yield from self._ask(*log.add(each, (each.value, *(each.rows or ()))))
             since = batches[-1].seq + 1
         dag.reused_count = fold.done_count
-        if dag.reused_count < dag.past.kept_count:
+        if dag.reused_count < len(dag.past.kept):
             raise self._refusal(f"the log of {name} was cut short while it was read; was the run removed meanwhile?")
         if dag.ended is None:
             yield from self._ask(*log.rest())

@@ -11,7 +11,7 @@ Invariants:
 4. Work and memory are linear in tasks and edges; values themselves are not kept here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from meshflow.core.graph import DagSpec, instance_name
 from meshflow.core.records import Entry, State, StopAsked, TaskEnded, TaskStarted, Value
@@ -26,8 +26,11 @@ class PastDag:
         self.spec = spec
         self.total_count = len(spec.tasks)
         """Tasks of the run, instances included."""
+        self._read_count = 0
         self._kept: dict[int, State] = {}
         """How those tasks ended that keep their end."""
+        self._places: dict[int, int] = {}
+        """Where in the log they did."""
         self._blobs: dict[int, Value] = {}
         self._row_blobs: dict[int, Value] = {}
         """Of instances, what they get of the lists that were split."""
@@ -50,6 +53,7 @@ class PastDag:
 
     def read(self, entry: Entry) -> None:
         """Take note of the next entry of the log."""
+        self._read_count += 1
         match entry:
             case TaskStarted(task=task, attempt=attempt):
                 self._under_way[task] = attempt
@@ -75,6 +79,7 @@ class PastDag:
         is_completed = end.state is State.COMPLETED and not is_unsplit
         if is_completed or is_own_end or end.state is State.SKIPPED:
             self._kept[end.task] = end.state
+            self._places[end.task] = self._read_count - 1
             if end.value.blob:
                 self._blobs[end.task] = end.value
             if end.rows is not None:
@@ -94,9 +99,9 @@ class PastDag:
     # --- what follows ---
 
     @property
-    def kept_count(self) -> int:
-        """How many tasks keep their end."""
-        return len(self._kept)
+    def kept(self) -> Collection[int]:
+        """The tasks that keep their end."""
+        return self._kept.keys()
 
     @property
     def other_blobs(self) -> tuple[Value, ...]:
@@ -126,9 +131,9 @@ class PastDag:
             return self.spec.tasks[task].name
         return instance_name(self.spec.tasks[mapped].name, task - self._instances[mapped].start)
 
-    def is_kept(self, task: int) -> bool:
-        """Whether the task keeps its end."""
-        return task in self._kept
+    def keeps(self, end: TaskEnded, place: int) -> bool:
+        """Whether this is an end that a task keeps; `place` counts the entries of the log from 0."""
+        return end.task in self._kept and self._places[end.task] == place
 
     def place(self, task: int) -> tuple[int, int | None]:
         """Where the task is: itself, or the mapped task of which it is an instance, and which one."""

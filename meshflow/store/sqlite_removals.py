@@ -52,7 +52,6 @@ class SqliteRemovals:
         """Answer RemoveRun."""
         if run != workflow_of(run) or not self._change(f"DELETE FROM runs WHERE run = ? AND NOT {IS_OPEN}", run):
             return False
-        self._documents.take_out(run)
         self._condemn(run)
         return True
 
@@ -111,6 +110,7 @@ class SqliteRemovals:
         return self._connection.execute(statement, parameters).rowcount > 0
 
     def _condemn(self, run: RunId) -> None:
+        self._documents.take_out(run)
         # Records of dag runs go with the sweeps, but for those that somebody might claim.
         self._change(f"DELETE FROM runs WHERE run >= ? AND run < ? AND {IS_OPEN}", run, _end_of(run))
         self._change("INSERT INTO removals VALUES (?, 'all', 0) ON CONFLICT DO UPDATE SET kind = 'all'", run)

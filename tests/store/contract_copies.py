@@ -12,6 +12,7 @@ from meshflow.core.requests import (
     GetField,
     Pickled,
     PutBlob,
+    Refused,
     RemoveRun,
     Request,
     SetFields,
@@ -19,6 +20,7 @@ from meshflow.core.requests import (
 from meshflow.store.base import Store
 from meshflow.store.rules import LARGE_BYTES
 from tests.store.contract_base import DAG, OTHER, RUN, ContractPart, ask, create, end, sweep
+from tests.store.contract_removal import look_for_orphans
 
 LARGE = b"x" * (LARGE_BYTES + 1)
 
@@ -91,3 +93,15 @@ class CopyContract(ContractPart):
         assert ask(store, CopyDocument(OTHER, RUN)) is False
         assert ask(store, create(OTHER, {"own": 1})) is True
         assert data_of(store) == (True, {"own": 1})
+
+    def test_copies_of_a_run_that_was_never_made_belong_to_no_run_and_are_removed_as_such(self, store: Store) -> None:
+        store.perform([create(data=DATA), PutBlob(RUN, "k", LARGE)])
+        store.perform([CopyBlob(OTHER, RUN, "k"), CopyDocument(OTHER, RUN)])
+        look_for_orphans(store, 1.0, 0.0)
+        sweep(store)
+        assert ask(store, GetBlob(OTHER, "k")) == LARGE
+        look_for_orphans(store, 2.0, 1.5)
+        sweep(store)
+        assert ask(store, GetBlob(OTHER, "k")) is None
+        assert isinstance(data_of(store), Refused)
+        assert isinstance(data_of(store, RUN), tuple)
