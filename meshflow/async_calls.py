@@ -178,8 +178,10 @@ class AsyncCalling:
         self._options = options
 
     def options(self, **changes: Any) -> "AsyncCalling":
-        """The same with other options; see `CallOptions`."""
-        return AsyncCalling(self._bridge, replace(self._options, **changes))
+        """The same with other options; see `CallOptions`, but for `cache`."""
+        changed = replace(self._options, **changes)
+        changed.check_uncached()
+        return AsyncCalling(self._bridge, changed)
 
     def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> AsyncFuture[T]:
         """Call a function on the mesh; as `AsyncClient.submit`."""

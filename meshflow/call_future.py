@@ -25,6 +25,9 @@ _making = threading.Lock()
 class CallFuture(Future[T], Generic[T]):
     """The outcome of one call, a `concurrent.futures.Future`."""
 
+    is_cached: bool = False
+    """Whether it is the result of an earlier call that was kept (`cache=True`)."""
+
     def __init__(self, call: Call) -> None:
         # Not that of Future, which makes the condition.
         self._lazy_condition: threading.Condition | None = None

@@ -256,8 +256,9 @@ class CallerThread:
         arguments = [call.data for call in feed.calls]
         try:
             self._door.feed(feed.lease, feed.packet, feed.calls[0].function.digest, feed.code, arguments)
-        except OSError:  # No descriptor or memory is left.
-            self._caller.leasing.unfed(feed.lease, time.monotonic())
+        except OSError:  # It is as if the process had hung up: what it was not fed is made again when its node tells.
+            self._caller.leasing.broke(feed.lease)
+            self._door.hang_up(feed.lease)
 
     def _perform(self, effects: Sequence[Effect | Feed | HangUp]) -> None:
         for effect in effects:

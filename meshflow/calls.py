@@ -15,9 +15,12 @@ from concurrent import futures
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
+from meshflow.call_cache import CachedFuture, CallCache
 from meshflow.call_future import CallFuture
 from meshflow.call_maker import CallMaker
 from meshflow.core.calling import Arguments, Call, Function
+from meshflow.errors import UsageError
+from meshflow.mesh import Mesh
 from meshflow.models.calls import dump_arguments, dump_function
 
 P = ParamSpec("P")
@@ -25,6 +28,9 @@ T = TypeVar("T")
 
 _PORTION = 1024
 """Calls that are handed over at a time: nodes begin with the first while the last are pickled."""
+
+_LOOKED_UP = 256
+"""Results that are looked for at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +45,34 @@ class CallOptions:
     """A call that runs longer is ended and fails. None: it may take as long as it likes."""
     at_most_once: bool = False
     """A call whose node is gone fails. Otherwise it is made again, elsewhere, although it may have begun."""
+    cache: bool = False
+    """If a function of the same code was called with the same arguments, take its result and do not call it. Only for
+    the calls of a `Client`."""
+
+    def check_uncached(self) -> None:
+        """Refuse `cache` where there is none.
+
+        Raises:
+            UsageError: it is asked for.
+        """
+        if self.cache:
+            raise UsageError("cache=True is for the calls of a Client: client.options(cache=True).submit(...)")
 
 
 class Calls:
     """Makes calls over a mesh. Any thread may use it. `hire` starts what makes them, and `outcome` makes the future of
-    one."""
+    one; `connect` makes a connection for the cache of results, None: there is no cache."""
 
     def __init__(
-        self, hire: Callable[[], CallMaker], outcome: Callable[[Call], "CallFuture[Any]"] | None = None
+        self,
+        hire: Callable[[], CallMaker],
+        outcome: Callable[[Call], "CallFuture[Any]"] | None = None,
+        *,
+        connect: "Callable[[], Mesh] | None" = None,
     ) -> None:
         self._hire = hire
+        self._connect = connect
+        self._cache: CallCache | None = None
         self._outcome = outcome or CallFuture
         self._lock = threading.Lock()
         self._maker: CallMaker | None = None
@@ -63,6 +87,8 @@ class Calls:
             PickleFailed: the function or an argument cannot be pickled.
             NoMesh: no node answers.
         """
+        if options.cache:
+            return self._cached(options, function, [(arguments, keywords)])[0]
         what, code = described(options, function)
         future = self._call(what, dump_arguments(arguments, keywords))
         self.start().make([future.call], code)
@@ -73,6 +99,8 @@ class Calls:
     ) -> list[CallFuture[T]]:
         """A call for each row of arguments. Raises as `submit`, or whatever `rows` raise; then the calls that were
         handed over before are cancelled."""
+        if options.cache:
+            return self._cached(options, function, [(row, {}) for row in rows])
         what, code = described(options, function)
         maker = self.start()
         made: list[CallFuture[T]] = []
@@ -93,6 +121,44 @@ class Calls:
             raise
         return made
 
+    def _cached(
+        self,
+        options: CallOptions,
+        function: Callable[..., T],
+        rows: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]],
+    ) -> list[CallFuture[T]]:
+        """Calls of which only those are made whose results are not kept."""
+        what, code = described(options, function)
+        maker, cache = self.start(), self._start_cache(options)
+        made: list[CallFuture[T]] = []
+        keys = cache.keys(function, rows)
+        try:
+            for start in range(0, len(rows), _LOOKED_UP):
+                portion = keys[start : start + _LOOKED_UP]
+                calls: list[Call] = []
+                for row, key, data in zip(rows[start:], portion, cache.find(portion), strict=False):
+                    future = CachedFuture[T](Call(what, dump_arguments(*row)), cache, key)
+                    made.append(future)
+                    if data is None or not future.take(data):
+                        future.call.mark = future
+                        calls.append(future.call)
+                if calls:
+                    maker.make(calls, code)
+        except BaseException:
+            for each in made:
+                each.cancel()
+            raise
+        return made
+
+    def _start_cache(self, options: CallOptions) -> "CallCache":
+        with self._lock:
+            if self._cache is None:
+                if self._connect is None:
+                    options.check_uncached()
+                assert self._connect is not None
+                self._cache = CallCache(self._connect)
+            return self._cache
+
     def cancel(self, ended: Iterable[CallFuture[Any]]) -> None:
         """End these calls, even those that run."""
         self.end([future.call for future in ended if not future.done()])
@@ -109,6 +175,9 @@ class Calls:
         with self._lock:
             self._is_closed = True
             maker, self._maker = self._maker, None
+            cache, self._cache = self._cache, None
+        if cache is not None:
+            cache.close()
         if maker is not None:
             maker.close()
 

@@ -67,12 +67,14 @@ def clean(
     on_runs: Callable[[list[RunRecord]], None],
     *,
     is_dry: bool = False,
+    clears_cache: bool = False,
 ) -> Cleaning:
-    """Clean a store; `on_runs` hears which runs go, some at a time. Gives what was removed.
+    """Clean a store; `on_runs` hears which runs go, some at a time. Gives what was removed. `clears_cache`: with all
+    results that were kept for tasks and calls with `cache`.
 
     It may be interrupted at any point: the next cleaning does the rest.
     """
-    cleaning = Cleaning(rules, wall_at, is_dry=is_dry)
+    cleaning = Cleaning(rules, wall_at, is_dry=is_dry, clears_cache=clears_cache)
     while requests := cleaning.requests():
         on_runs(cleaning.answered(perform(requests)))
     return cleaning

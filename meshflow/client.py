@@ -88,7 +88,7 @@ class Client:
         from meshflow.calls import Calling, CallOptions, Calls
 
         if self._calls is None:
-            self._calls = Calls(self.mesh.hire)
+            self._calls = Calls(self.mesh.hire, connect=self.mesh.another)
         return Calling(self._calls, CallOptions())
 
     def options(self, **changes: Any) -> "Calling":

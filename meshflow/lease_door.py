@@ -25,8 +25,8 @@ _BACKLOG = 64
 @dataclass(slots=True)
 class _Line:
     talk: socket.socket
-    queue: JobQueue
-    progress: Progress
+    queue: JobQueue = field(default_factory=JobQueue)
+    progress: Progress = field(default_factory=Progress)
     codes: dict[str, None] = field(default_factory=dict)
     """Digests of the functions that the process has."""
 
@@ -55,23 +55,14 @@ class LeaseDoor:
         """By descriptor: who was let in and has not said which lease it is."""
         self._lines: dict[int, _Line] = {}
         """By lease."""
-        self._is_deaf = False
-        """Whether nobody can be let in, until the next try."""
 
     def welcome(self) -> list[int]:
         """Let in who calls; the leases whose processes have introduced themselves since the last time. Each is to be
         told to `admit` or to `refuse`."""
-        if self._is_deaf:
-            self._is_deaf = False
-            self._poll.register(self._listener, select.POLLIN)
         while True:
             try:
                 caller, _ = self._listener.accept()
-            except BlockingIOError:
-                break
-            except OSError:  # No descriptors are left: who calls waits, and would wake us all the time.
-                self._is_deaf = True
-                self._poll.unregister(self._listener)
+            except OSError:
                 break
             caller.setblocking(False)
             if is_own(caller):
@@ -99,13 +90,9 @@ class LeaseDoor:
         return leases
 
     def _line(self, talk: socket.socket) -> _Line | None:
-        progress = None
         try:
-            progress = Progress()
-            return _Line(talk, JobQueue(), progress)
+            return _Line(talk)
         except OSError:  # No descriptors are left. Who is not let in says so to its node.
-            if progress is not None:
-                progress.sent()
             return None
 
     def admit(self, lease: int) -> None:
@@ -154,8 +141,7 @@ class LeaseDoor:
         for lease, line in self._lines.items():
             try:
                 if line.queue.is_full:
-                    with suppress(OSError):  # No descriptor or memory for a large one just now.
-                        line.queue.flush()
+                    line.queue.flush()
                 while (packet := job_queue.take_packet(line.talk, socket.MSG_DONTWAIT)) is not None:
                     (seconds,), results = unpack(packet[1], packet[2])
                     answers.append(Answer(lease, packet[0], float(seconds), results))

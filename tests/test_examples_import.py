@@ -25,6 +25,7 @@ DAGS = {
             "t_join_me",
         ]
     },
+    "cached": {"survey": ["stars", "total", "report"]},
     "chunking_dag": {"chunk_dag": ["make_list_task", "chunk_task"], "print_dag": ["print_list_task"]},
     "data_store": {"main_dag": ["first_task", "second_task", "third_task_a", "third_task_b"]},
     "decision": {"main_dag": ["decision_task", "small_number_task", "large_number_task"]},

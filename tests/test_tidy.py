@@ -80,7 +80,9 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
 UNPICKLERS = ("pickle", "cloudpickle", "dill", "marshal", "shelve")
 CANNOT_UNPICKLE = ("core", "tags", "codec", "wire", "store", "keyspace", "runtime")
 """The parts that a node process runs; only the child that runs a task may unpickle."""
-CHILD_SIDE = tuple(f"meshflow.runtime.{name}" for name in ("callees", "child", "lease", "link", "template"))
+CHILD_SIDE = tuple(
+    f"meshflow.runtime.{name}" for name in ("callees", "child", "kept_results", "lease", "link", "template")
+)
 """What of the runtime only that child runs, and the process it is forked from."""
 PAYLOAD = "meshflow.models.payload"
 

@@ -39,6 +39,7 @@ def _states(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     "--state", "states", callback=_states, metavar="A,B", help="Only runs that ended so: completed, failed, ..."
 )
 @click.option("--output-only", is_flag=True, help="Remove what the tasks printed; keep all else.")
+@click.option("--cache", is_flag=True, help="Remove all results that were kept for tasks and calls with cache=True.")
 @click.option("--dry-run", is_flag=True, help="Only list the runs.")
 @output_option
 @mesh_options
@@ -48,13 +49,15 @@ def gc(
     workflow: str | None,
     states: tuple[State, ...],
     output_only: bool,
+    cache: bool,
     dry_run: bool,
     output: str,
 ) -> None:
     """Remove runs that have ended, for good: their logs, results, data and what their tasks printed.
 
     Which, is for --older-than and --keep to say, and both have to allow it; without them no run is removed. Open runs
-    are never touched. What belongs to no run goes too, once it has been seen a day ago.
+    are never touched. What belongs to no run goes too, once it has been seen a day ago; and so do results for tasks
+    and calls with cache=True that were not used for 15 to 30 days.
 
     Nodes need not run. It may be interrupted: the next one goes on.
     """
@@ -69,7 +72,8 @@ def gc(
     is_told = dry_run or output == "json"
     going: list[RunRecord] = []
     with reach_store(load_config()) as (perform, node_name):
-        cleaning = clean(perform, [rule], now, going.extend if is_told else lambda _: None, is_dry=dry_run)
+        hear = going.extend if is_told else lambda _: None
+        cleaning = clean(perform, [rule], now, hear, is_dry=dry_run, clears_cache=cache)
     if output == "json":
         runs = [run_document(record, node_name) for record in going]
         counts = {"run_count": cleaning.run_count, "row_count": cleaning.row_count, "size_bytes": cleaning.size_bytes}

@@ -292,7 +292,7 @@ class Caller:
 
     def deadline(self) -> float:
         """When `flush` is next due without any input."""
-        return min(self._dispatcher.deadline(), self._ask_at(), self.leasing.deadline())
+        return min(self._dispatcher.deadline(), self._ask_at(), self._leases.deadline())
 
     def _ask_at(self) -> float:
         silent_s = self._settings.silent_s

@@ -11,6 +11,7 @@ Invariants:
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from meshflow.core.caching import GENERATIONS, is_generation, outdated
 from meshflow.core.records import RunRecord, State
 from meshflow.core.requests import ListRuns, RemoveNodes, RemoveOrphans, RemoveRun, Request, Sweep, Swept
 from meshflow.ids import RunId
@@ -43,9 +44,12 @@ class Rule:
 
 
 class Cleaning:
-    """One cleaning, which begins at `wall_at`. `is_dry`: look for runs, and change nothing."""
+    """One cleaning, which begins at `wall_at`. `is_dry`: look for runs, and change nothing. `clears_cache`: results
+    that tasks and calls with `cache` may still use are removed, too."""
 
-    def __init__(self, rules: Sequence[Rule], wall_at: float, *, is_dry: bool = False) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], wall_at: float, *, is_dry: bool = False, clears_cache: bool = False
+    ) -> None:
         self.run_count = 0
         """Runs that were taken out, or whose output was; of a dry one, those that would be."""
         self.node_count = 0
@@ -55,6 +59,7 @@ class Cleaning:
         self._rules = [rule for rule in rules if (rule.ended_before, rule.keep) != (None, None)]
         self._wall_at = wall_at
         self._is_dry = is_dry
+        self._clears_cache = clears_cache
         self._asked: tuple[Request, ...] = ()
         self._seen: dict[str, int] = {}
         """Of each workflow, how many runs of the current rule were seen."""
@@ -70,8 +75,10 @@ class Cleaning:
         going: list[RunRecord] = []
         for request, answer in zip(self._asked, answers, strict=True):
             match request:
-                case RemoveRun():
-                    self.run_count += answer is True
+                case RemoveRun(run=run):
+                    self.run_count += answer is True and not is_generation(run)
+                case ListRuns(parent=parent) if parent == GENERATIONS:
+                    self._next = self._behind_runs(answer if isinstance(answer, tuple) else ())
                 case ListRuns():
                     going = self._page(answer)
                 case RemoveOrphans():
@@ -91,12 +98,15 @@ class Cleaning:
     def _first_page(self) -> tuple[Request, ...]:
         """Of the next rule; behind the last one, what follows the runs."""
         if not self._rules:
-            forget = RemoveNodes(self._wall_at - NAMED_S)
-            return () if self._is_dry else (forget, *self._orphans(""))
+            return () if self._is_dry else (ListRuns(parent=GENERATIONS),)
         self._seen = {}
         rule = self._rules[0]
         # No run ended before it was created; the newer ones matter only if they are to be counted.
         return (self._list(rule.ended_before if rule.keep is None else None),)
+
+    def _behind_runs(self, generations: Sequence[object]) -> tuple[Request, ...]:
+        gone = outdated(generations, self._wall_at, is_all=self._clears_cache)
+        return (*map(RemoveRun, gone), RemoveNodes(self._wall_at - NAMED_S), *self._orphans(""))
 
     def _list(self, before: float | None) -> ListRuns:
         workflow = self._rules[0].workflow

@@ -168,13 +168,6 @@ class Leases:
         lease.work_s += work_s
         return self._last_packet
 
-    def unfed(self, number: int) -> tuple[Call, ...]:
-        """The packet that a lease was fed last could not be sent: its calls."""
-        lease = self._leases[number]
-        packet = lease.packets.pop()
-        lease.work_s -= packet.work_s
-        return packet.calls
-
     def answered(self, number: int, packet: int, now: float) -> tuple[Call, ...]:
         """The process has made the calls of a packet: which these are; none if that makes no sense."""
         lease = self._leases.get(number)

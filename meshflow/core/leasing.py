@@ -1,6 +1,5 @@
 """From the calls that wait at a client to the leases that make them, and back if a lease ends before its time."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,9 +8,6 @@ from meshflow.core.leases import PACKET_S, Leases, Reach
 from meshflow.core.member import Member
 from meshflow.core.waiting_calls import WaitingCalls
 from meshflow.ids import NodeId
-
-_PAUSE_S = 0.1
-"""Before leases are fed again when that could not be done: whoever has what is lacking needs time to let go of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +34,6 @@ class Leasing:
         self.door = door
         self.leases = Leases(reach)
         self._calls = calls
-        self._feed_at = math.inf
-        """Until then nothing is fed; infinity: there is no such pause."""
         self._near: dict[NodeId, None] = {}
         self._far: dict[NodeId, None] = {}
         """Nodes of this host whose processes have not found the door."""
@@ -65,18 +59,6 @@ class Leasing:
             line.out_count -= 1
             line.took(seconds, len(calls))
         return calls
-
-    def unfed(self, lease: int, now: float) -> None:
-        """What a lease was fed last could not be sent, for want of descriptors or memory: nothing is fed for a
-        while."""
-        calls = self.leases.unfed(lease)
-        self._calls.line(calls[0].function).out_count -= 1
-        self._calls.again(calls)
-        self._feed_at = now + _PAUSE_S
-
-    def deadline(self) -> float:
-        """When `flush` has something to do without any input."""
-        return min(self.leases.deadline(), self._feed_at if self._calls.queues() else math.inf)
 
     def broke(self, lease: int) -> None:
         """A process has hung up. Its node tells why, and when it is gone."""
@@ -118,9 +100,6 @@ class Leasing:
             self.take_back(lease)
         for calls in self.leases.relieved(now):
             self._calls.again(calls)
-        if now < self._feed_at < math.inf:
-            return effects
-        self._feed_at = math.inf
         while (hungry := self.leases.hungriest(self._calls.queues(), now)) is not None:
             lease, queue = hungry
             line = self._calls.next_line(queue)

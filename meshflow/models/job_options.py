@@ -23,6 +23,7 @@ class JobOptions:
     timeout: float | None = None
     priority: int = 0
     at_most_once: bool = False
+    cache: bool = False
 
     def check(self, task_name: str) -> None:
         """Refuse options that are out of their range or contradict each other.

@@ -6,7 +6,7 @@ from that pickle. What the mesh must know of it (queue, flags, retries) travels 
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from meshflow.errors import AbortWorkflow, StopTask, TaskReturnActionInvalid, UsageError
 from meshflow.models.action import Action
@@ -77,6 +77,12 @@ class BaseTask:
     timeout = JobOption()
     priority = JobOption()
     at_most_once = JobOption()
+    cache = JobOption()
+
+    NOT_IN_KEY: ClassVar[tuple[str, ...]] = (
+        *("_queue", "_job_options", "_force_run", "_propagate_skip", "workflow_name", "dag_name"),
+    )
+    """Attributes that make no difference to the result of a task with `cache`."""
 
     # What most tasks leave as it is stands here and not in each of them, nor in each of their pickles.
     workflow_name: str | None = None
@@ -101,6 +107,7 @@ class BaseTask:
         timeout: float | None = None,
         priority: int = 0,
         at_most_once: bool = False,
+        cache: bool = False,
     ) -> None:
         """Describe the task; every option but the name has a default.
 
@@ -118,6 +125,7 @@ class BaseTask:
             timeout: seconds after which an attempt is ended and fails; None is no limit.
             priority: larger goes first; ties go first in, first out.
             at_most_once: never start a second attempt: if the node is lost, the task fails.
+            cache: if a task of the same code has had the same inputs, take its result and do not run.
 
         Raises:
             UsageError: an option is out of its range.
@@ -128,7 +136,7 @@ class BaseTask:
         for option, callback in (("callback_init", callback_init), ("callback_finally", callback_finally)):
             if callback is not None and not callable(callback):
                 raise UsageError(f"task {name!r}: {option} is {callback!r:.80}, but must be callable")
-        job_options = JobOptions(retries, retry_delay, backoff, timeout, priority, at_most_once)
+        job_options = JobOptions(retries, retry_delay, backoff, timeout, priority, at_most_once, cache)
         job_options.check(name)
         if job_options != self._job_options:
             self._job_options = job_options

@@ -39,8 +39,9 @@ from meshflow.models.signal import TaskSignal
 from meshflow.models.task import BaseTask
 from meshflow.models.task_context import TaskContext
 from meshflow.models.task_data import MultiTaskData, add_item, compose, no_items
-from meshflow.runtime import lease, processes
+from meshflow.runtime import kept_results, lease, processes
 from meshflow.runtime.callees import Callees
+from meshflow.runtime.kept_results import KeptResults, Outcome
 from meshflow.runtime.link import NodeLink, TaskClient
 from meshflow.runtime.orders import Birth
 from meshflow.runtime.pipes import RunTask, TaskEnded
@@ -115,6 +116,7 @@ class TaskRunner:
         self._codes: dict[str, bytes] = {}
         self._bundles: dict[str, bundles.Bundle] = {}
         self._callees = Callees()
+        self._results = KeptResults()
         self._surroundings = Surroundings()
 
     def serve(self) -> None:
@@ -163,10 +165,13 @@ class TaskRunner:
         split = None if rows is None else tuple(rows)
         return TaskEnded(frame.number, state, value, limit, reason, started_at, ended_at, is_last, split)
 
-    def _attempt(self, task: BaseTask, frame: RunTask) -> tuple[State, str, bytes, tuple[str, ...] | None]:
-        """State, reason, result and limit of one attempt. Raises whatever the task raises."""
+    def _attempt(self, task: BaseTask, frame: RunTask) -> Outcome:
+        """Run the task, unless its result is kept. Raises whatever the task raises."""
         job = frame.job
         client = TaskClient(self._link, frame.number)
+        key = self._results.key(task, job)
+        if key and (kept := kept_results.find(client, key)) is not None:
+            return kept
         workflow_id, dag_name = workflow_of(job.attempt.run), dag_run_name(job.attempt.run)
         state, reason = State.COMPLETED, ""
 
@@ -188,7 +193,10 @@ class TaskRunner:
         )
         # Slices, because a name may be of a class that extends str, such as a member of an enumeration.
         limit = None if action.limit_names is None else tuple(name[:] for name in action.limit_names)
-        return state, reason, payload.dump_data(action.data), limit
+        outcome = Outcome(state, reason, payload.dump_data(action.data), limit)
+        if key:
+            kept_results.keep(client, key, job, outcome)
+        return outcome
 
     def _callee(self, frame: RunTask) -> Callee:
         self._keep_codes(frame)
@@ -200,6 +208,7 @@ class TaskRunner:
             self._codes.clear()
             self._bundles.clear()
             self._callees.clear()
+            self._results.clear()
         self._codes.update(frame.codes)
 
     def _load(self, frame: RunTask) -> BaseTask:

@@ -26,7 +26,16 @@ from meshflow.core.attempts import Attempt
 from meshflow.core.client_messages import StoreAnswers
 from meshflow.core.messages import Finished, Job
 from meshflow.core.records import State, Value
-from meshflow.core.requests import Answer, ExtendField, GetField, Request, SetFields, WriteOutput
+from meshflow.core.requests import (
+    Answer,
+    ExtendField,
+    GetBlob,
+    GetField,
+    PutBlob,
+    Request,
+    SetFields,
+    WriteOutput,
+)
 from meshflow.errors import PeerError, UsageError
 from meshflow.runtime.fleet import ExecutorSettings, Fleet
 from meshflow.runtime.pipes import Frame, Signalled, StoreAsked, TaskEnded
@@ -47,8 +56,8 @@ _NODE_STOPPED = "the node was stopped"
 
 _END_STATES = (State.COMPLETED, State.STOPPED, State.ABORTED, State.FAILED)
 
-TaskRequest = GetField | SetFields | ExtendField
-"""What a task may ask of a store."""
+TaskRequest = GetField | SetFields | ExtendField | GetBlob | PutBlob
+"""What a task may ask of a store; blobs are those of the cache of results."""
 
 
 class ExecutorEvents(Protocol):

@@ -11,9 +11,10 @@ Invariants:
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshflow.core.kept import Kept
+from meshflow.core.messages import Job
 from meshflow.core.records import Value
 from meshflow.core.requests import Answer, PutBlob, Refused
 from meshflow.ids import RunId, workflow_of
@@ -78,3 +79,13 @@ class LargeValues:
                 waiting.then(Refused("it waited on the disk of its node, which does not give it back"))
             else:
                 self._ask(waiting.run, waiting.key, data, waiting.then)
+
+
+def resolved(job: Job, blobs: dict[str, bytes]) -> Job:
+    """The job with every value inline."""
+
+    def inline(value: Value) -> Value:
+        return Value(blobs[value.blob], "", value.size_bytes) if value.blob else value
+
+    inputs = tuple(replace(item, value=inline(item.value)) for item in job.inputs)
+    return replace(job, inputs=inputs, initial=inline(job.initial) if job.initial is not None else None)

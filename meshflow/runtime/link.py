@@ -14,15 +14,18 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from meshflow import wire
+from meshflow.core.caching import ANSWER_S
 from meshflow.core.client_messages import StoreAnswers
-from meshflow.core.requests import Answer
+from meshflow.core.requests import Answer, GetBlob, PutBlob
 from meshflow.core.requests import Request as StoreRequest
 from meshflow.errors import RequestFailed, StoreUnavailable
+from meshflow.ids import RunId
 from meshflow.models import payload
 from meshflow.models.signal import Request, Response
 from meshflow.runtime import job_queue
@@ -42,6 +45,9 @@ from meshflow.runtime.pipes import (
 
 _MAX_FRAME_BYTES = 2**32 - 1
 """All that msgpack can do: the node, which makes the frames, has set its limits before."""
+
+_CACHE = RunId("")
+"""Stands for the generation of the cache that the node knows."""
 
 _REFUSAL_KINDS = {"start_dag": "DagNameUnknown"}
 """What a refusal of an action means, where it can only mean one thing."""
@@ -69,6 +75,7 @@ class NodeLink:
         self._calls: dict[int, _Call] = {}
         self._call_count = 0
         self._reader: threading.Thread | None = None
+        self._frames = FrameReader(_MAX_FRAME_BYTES)
         self._stop_reader = -1
         self._stop_writer = -1
         self._is_stopping = False
@@ -112,6 +119,45 @@ class NodeLink:
             raise RequestFailed("there will be no answer: the task or its node ended in the meantime")
         return call.answers
 
+    def ask_for_cached(self, number: int, request: StoreRequest, timeout_s: float) -> Answer:
+        """Ask as `ask`, before the task begins, so that it may still run in a process of one thread. None if there is
+        no answer in time.
+
+        Raises:
+            RequestFailed: as `ask`.
+        """
+        with self._asking(number):
+            self._call_count += 1
+            number_of_call = self._call_count
+            call = self._calls[number_of_call] = _Call()
+            self._talk.sendall(pack(StoreAsked(number, number_of_call, wire.encode(request))))
+        until = time.monotonic() + timeout_s
+        if self._reader is not None:
+            call.is_answered.wait(timeout_s)
+        while self._reader is None and call.answers is None and (rest_s := until - time.monotonic()) > 0:
+            if not select.select([self._talk], [], [], rest_s)[0] or not (data := self._talk.recv(READ_BYTES)):
+                break
+            self._take(data)
+        with self._lock:
+            self._calls.pop(number_of_call, None)
+        return None if call.answers is None or call.answers.error else call.answers.answers[0]
+
+    def tell(self, number: int, request: StoreRequest) -> None:
+        """Have the store perform a request, of which nothing more is heard.
+
+        Raises:
+            RequestFailed: as `ask`.
+        """
+        with self._asking(number):
+            self._call_count += 1
+            self._talk.sendall(pack(StoreAsked(number, self._call_count, wire.encode(request))))
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the running task has been told to stop."""
+        with self._lock:
+            return self._is_stopping
+
     def stop_fileno(self, number: int) -> int:
         """A descriptor that is readable from when task `number` is asked to stop until it ends.
 
@@ -149,24 +195,31 @@ class NodeLink:
     def _stop(self) -> None:
         if not self._is_stopping:
             self._is_stopping = True
+            self._open_stop_pipe()
             os.write(self._stop_writer, b"!")
+
+    def _open_stop_pipe(self) -> None:
+        if self._stop_writer == -1:
+            self._stop_reader, self._stop_writer = os.pipe()
 
     def _start_reader(self) -> None:
         if self._reader is None:
-            self._stop_reader, self._stop_writer = os.pipe()
+            self._open_stop_pipe()
             self._reader = threading.Thread(target=self._read_answers, name="meshflow-answers", daemon=True)
             self._reader.start()
 
     def _read_answers(self) -> None:
-        reader = FrameReader(_MAX_FRAME_BYTES)
         with suppress(OSError):
             while data := self._talk.recv(READ_BYTES):
-                for frame in reader.feed(data):
-                    with self._lock:
-                        self._hear(frame)
+                self._take(data)
         with self._lock:
             for call in self._calls.values():
                 call.is_answered.set()
+
+    def _take(self, data: bytes) -> None:
+        for frame in self._frames.feed(data):
+            with self._lock:
+                self._hear(frame)
 
     def _hear(self, frame: Frame) -> None:
         match frame:
@@ -190,9 +243,11 @@ class TaskClient:
     def __init__(self, link: NodeLink, number: int) -> None:
         self._link = link
         self._number = number
+        self._has_asked = False
 
     def send(self, request: Request) -> Response:
         """Ask the run something; see `meshflow.models.signal`."""
+        self._has_asked = True
         arguments = dict(request.payload)
         data = arguments.pop("data", None)
         pickled = None if data is None else payload.dump_data(data)
@@ -207,12 +262,36 @@ class TaskClient:
         """Readable once the run has asked the task to stop; see `meshflow.models.signal`."""
         return self._link.stop_fileno(self._number)
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether the task has asked its run or the store for anything, or was told to stop: then its result is made of
+        more than its inputs."""
+        return self._has_asked or self._link.is_stopping
+
+    def cached(self, key: str) -> bytes | None:
+        """The result that is kept under a key; None if there is none, or none to be had at once.
+
+        Raises:
+            RequestFailed: the task has ended, or the node is gone.
+        """
+        answer = self._link.ask_for_cached(self._number, GetBlob(_CACHE, key), ANSWER_S)
+        return answer if isinstance(answer, bytes) else None
+
+    def keep(self, key: str, data: bytes) -> None:
+        """Have a result kept, if that is possible now.
+
+        Raises:
+            RequestFailed: the task has ended, the process is not the task's own, or the node is gone.
+        """
+        self._link.tell(self._number, PutBlob(_CACHE, key, data))
+
     def perform(self, request: StoreRequest) -> Answer:
         """Have the store perform one request.
 
         Raises:
             StoreUnavailable: it did not answer.
         """
+        self._has_asked = True
         answered = self._link.ask(self._number, StoreAsked, wire.encode(request))
         if answered.error:
             raise StoreUnavailable(answered.error)

@@ -35,6 +35,7 @@ from meshflow.core.requests import (
     ExtendField,
     GetBlob,
     GetField,
+    PutBlob,
     Refused,
     Request,
     SetFields,
@@ -47,7 +48,8 @@ from meshflow.runtime.fleet import ExecutorSettings
 from meshflow.runtime.key_keeper import KeyKeeper
 from meshflow.runtime.key_ring import KeyRing
 from meshflow.runtime.large_rows import keep_rows, largest_of
-from meshflow.runtime.large_values import LargeValues
+from meshflow.runtime.large_values import LargeValues, resolved
+from meshflow.runtime.result_cache import ResultCache
 from meshflow.runtime.storage import Storage
 from meshflow.runtime.transport.node import Transport
 
@@ -88,6 +90,7 @@ class NodeLoop:
         self._storage = storage(self._store_state)
         self._large = LargeValues(self._storage, node.kept, loop)
         self._executor = Executor(executor_settings, node.membership.me.name, loop, self)
+        self._cache = ResultCache(self._storage, self._executor)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._is_turn_due = False
@@ -263,7 +266,7 @@ class NodeLoop:
                 why = refusals[0] if refusals else "it is not in the store any more"
                 self._fail(job.attempt, f"its input {missing[0]!r} cannot be read: {why}")
             else:
-                self._executor.start(_resolved(job, blobs), codes)
+                self._executor.start(resolved(job, blobs), codes)
 
         self._fetching[job.attempt] = None
         self._storage.ask([GetBlob(workflow_of(job.attempt.run), key) for key in keys], reply)
@@ -357,7 +360,10 @@ class NodeLoop:
             self._large.put(attempt.run, key, data, tell)
 
     def store_request(self, attempt: Attempt, call: int, request: Request) -> None:
-        """A task asks something of its run's document; of others it may not."""
+        """A task asks something of its run's document, of others it may not; or of the cache of results."""
+        if isinstance(request, GetBlob | PutBlob):
+            self._cache.perform(attempt, call, request)
+            return
         if not isinstance(request, GetField | SetFields | ExtendField):
             self._executor.answer(attempt, call, None, "a task may only use the document of its run")
             return
@@ -385,13 +391,3 @@ class NodeLoop:
             self._read(effect.attempt, effect.call, request)
         else:
             self._executor.answer(effect.attempt, effect.call, effect.result, effect.error)
-
-
-def _resolved(job: Job, blobs: dict[str, bytes]) -> Job:
-    """The job with every value inline."""
-
-    def inline(value: Value) -> Value:
-        return Value(blobs[value.blob], "", value.size_bytes) if value.blob else value
-
-    inputs = tuple(replace(item, value=inline(item.value)) for item in job.inputs)
-    return replace(job, inputs=inputs, initial=inline(job.initial) if job.initial is not None else None)

@@ -216,7 +216,7 @@ class MemoryStore:
 
     def _remove(self, request: RemoveRun) -> bool:
         record = self._runs.get(request.run)
-        if record is None or record.parent is not None or not record.state.is_final:
+        if record is None or request.run != workflow_of(request.run) or not record.state.is_final:
             return False
         if not request.output_only:
             self._condemn(request.run)

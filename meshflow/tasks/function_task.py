@@ -40,6 +40,8 @@ _CHUNKS = "map over chunks of them instead"
 class FunctionTask(BaseTask):
     """Calls a function with arguments among which the values of other tasks may be, and hands on what it returns."""
 
+    NOT_IN_KEY = (*BaseTask.NOT_IN_KEY, "_name", "_parents")
+
     def __init__(
         self,
         name: str,
@@ -97,6 +99,8 @@ class MappedTask(FunctionTask):
 
     As it comes from the dag, it only splits the lists; a copy of it becomes each of the instances.
     """
+
+    NOT_IN_KEY = (*FunctionTask.NOT_IN_KEY, "_lists", "_splits", "_row")
 
     def __init__(
         self,

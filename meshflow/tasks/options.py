@@ -32,3 +32,4 @@ class TaskOptions(TypedDict, total=False):
     timeout: float | None
     priority: int
     at_most_once: bool
+    cache: bool

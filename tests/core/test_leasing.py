@@ -93,23 +93,6 @@ def test_what_is_behind_a_long_call_is_taken_back_and_made_elsewhere() -> None:
     assert made_by_mesh(calling, BOB) == [b"short"]
 
 
-def test_what_could_not_be_fed_waits_a_moment_and_is_fed_then() -> None:
-    calling = Leased()
-    attempt = calling.lease(b"a", b"b", b"c")
-    (_, unfed) = calling.fed[attempt.task]
-    calling.fed[attempt.task].pop()
-    calling.caller.leasing.unfed(attempt.task, 0.001)
-    calling.flush(0.001)
-    assert data_of(calling.fed[attempt.task]) == [[b"a"]]
-    assert 0.1 < calling.caller.deadline() < 0.102
-    calling.answer(attempt, b"", now=0.01)
-    assert calling.fed[attempt.task] == [], "nor is anything else"
-    calling.caller.leasing.leases._leases[attempt.task].since = 0.1  # It has had something to do meanwhile.
-    calling.flush(0.102)
-    assert data_of(calling.fed[attempt.task])[0] == [b"b"]
-    assert unfed.calls[0].batch == attempt.task
-
-
 def test_what_was_fed_in_one_packet_with_a_long_call_is_made_elsewhere_and_the_rest_where_it_began() -> None:
     calling = Leased(ANN, BOB)
     attempt = calling.lease(b"first")

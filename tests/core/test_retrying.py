@@ -34,12 +34,11 @@ from meshflow.core.requests import (
     RemoveRun,
     Request,
     SetFields,
-    Sweep,
 )
 from meshflow.core.retrying import Retry
 from meshflow.errors import NotRetryable
 from meshflow.ids import NodeId, RunId, dag_run_id
-from meshflow.store.base import Store, perform_steps
+from meshflow.store.base import perform_steps
 from meshflow.store.memory import MemoryStore
 from tests.core.builders import WF, dag, definition, ended, started, task, workflow, workflow_record
 
@@ -65,10 +64,8 @@ SUB_KEY = f"{WF}/d:1/0/start/1"
 class Old:
     """A run that has failed, in a store: `d:1` as `ENDS` has it, and beside it the sub-dag `sub:1`, which completed."""
 
-    def __init__(
-        self, spec: WorkflowSpec | None = None, ends: Sequence[Entry] = ENDS, store: Store | None = None
-    ) -> None:
-        self.store = MemoryStore() if store is None else store
+    def __init__(self, spec: WorkflowSpec | None = None, ends: Sequence[Entry] = ENDS) -> None:
+        self.store = MemoryStore()
         blobs = {"workflow": wire.encode(spec or workflow("d", "sub"))}
         blobs |= {f"dag/{each.name}": wire.encode(definition(each)) for each in (DAG, SUB)}
         record = workflow_record(state=FAILED, reason="boom", arguments={"n": 5})
@@ -325,7 +322,7 @@ def test_a_run_that_is_removed_meanwhile_is_not_retried_or_is_retried_wholly(ste
         for number, _ in enumerate(recorded(old)):
             if number == step:
                 old.perform(RemoveRun(WF))
-                old.perform(Sweep())
+                old.store._sweep()
     except NotRetryable:
         assert old.perform(LoadRun(NEW)) == [None]
     else:
@@ -355,3 +352,47 @@ def test_a_document_that_somebody_changes_later_is_not_shared() -> None:
     old.retry()
     old.perform(SetFields(NEW, "data", {"put": []}))
     assert old.perform(GetField(WF, "data", "put")) == [(True, [1, 2])]
+
+
+MAPPED = dag("a m b n z", "a>m m>z b>n n>z", task("m", splits=("a",)), task("n", splits=("b",)))
+A, M, B, N, Z, M0, M1, N0, N1 = range(9)
+
+
+def mapped_run(rows: Sequence[Value]) -> Old:
+    """A run in which `m` and then `n` were mapped over two rows each; `m[1]` and `n[1]` failed, and each instance had
+    started a sub-dag."""
+    small = (Value(b"0"), Value(b"1"))
+    log = [ended(A), ended(B), ended(M, rows=tuple(rows)), ended(N, rows=small)]
+    log += [ended(M0), ended(N0), ended(M1, FAILED), ended(N1, FAILED)]
+    old = Old(ends=log)
+    old.perform(PutBlob(WF, "dag/d", wire.encode(definition(MAPPED))))
+    for number, instance in enumerate((M0, M1, N0, N1), 2):
+        started = DagStarted(f"sub:{number}", "sub", f"{WF}/d:1/{instance}/start/1")
+        old.log(WF, started, DagEnded(f"sub:{number}", State.COMPLETED, "", 2, 2))
+        ends = (ended(0), ended(1), RunEnded(State.COMPLETED))
+        old.log(dag_run_id(WF, f"sub:{number}"), *ends)
+    return old
+
+
+def keys(old: Old) -> list[str]:
+    """The keys of the dag runs that instances had started, in the new run."""
+    started = [entry for entry in old.entries() if isinstance(entry, DagStarted)]
+    return [entry.key.removeprefix(f"{NEW}/") for entry in started[2:]]
+
+
+def test_instances_keep_their_ends_and_their_numbers() -> None:
+    small = (Value(b"0"), Value(b"1"))
+    old = mapped_run(small)
+    assert old.retry().reused == 6 + 10
+    assert old.entries("d:1") == [
+        *(ended(A), ended(B), ended(M, rows=small), ended(N, rows=small), ended(M0), ended(N0)),
+    ]
+    assert keys(old) == [f"d:1/{instance}/start/1" for instance in (M0, M1, N0, N1)]
+
+
+def test_instances_behind_those_of_a_list_that_is_split_again_get_other_numbers_and_so_do_their_keys() -> None:
+    old = mapped_run([Value(b"0"), Value(b"", "value/row", 70_000)])
+    assert old.retry().reused == 4 + 10
+    small = (Value(b"0"), Value(b"1"))
+    assert old.entries("d:1") == [ended(A), ended(B), ended(N, rows=small), replace(ended(N0), task=M0)]
+    assert keys(old) == [f"d:1/{M0}.gone/start/1", f"d:1/{M1}.gone/start/1", f"d:1/{M0}/start/1", f"d:1/{M1}/start/1"]

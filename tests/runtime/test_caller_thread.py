@@ -196,6 +196,7 @@ def test_what_a_lease_cannot_be_fed_does_not_end_the_thread(
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(thread._door, "feed", refuse)
-    monkeypatch.setattr(thread._caller.leasing, "unfed", lambda lease, _: told.append(lease))
+    monkeypatch.setattr(thread._door, "hang_up", told.append)
+    monkeypatch.setattr(thread._caller.leasing, "broke", told.append)
     thread._perform([Feed(5, 1, (made,), b"")])
-    assert told == [5]
+    assert told == [5, 5]

@@ -11,6 +11,7 @@ store. The fixture closes the handles that it gave out.
 """
 
 from tests.store.contract_base import StoreFactory
+from tests.store.contract_cache import CacheContract
 from tests.store.contract_copies import CopyContract
 from tests.store.contract_document import DocumentContract
 from tests.store.contract_log import LogContract
@@ -20,5 +21,5 @@ from tests.store.contract_runs import RunContract
 __all__ = ["StoreContract", "StoreFactory"]
 
 
-class StoreContract(RunContract, LogContract, DocumentContract, RemovalContract, CopyContract):
+class StoreContract(RunContract, LogContract, DocumentContract, RemovalContract, CacheContract, CopyContract):
     """All of it."""

@@ -239,6 +239,25 @@ def test_mapped(mesh: RealMesh) -> None:
     assert printed(handle) == ["Words in 0 chapters: [], at most 0"]
 
 
+def test_cached(mesh: RealMesh) -> None:
+    """What was computed in one run is not computed again in the next."""
+    first = run(mesh, "cached", fields=2)
+    assert sorted(printed(first)) == [
+        "There are 5 stars",
+        "adding up 2 fields",
+        "counting the stars of field 1",
+        "counting the stars of field 2",
+    ]
+    second = run(mesh, "cached", fields=3)
+    assert sorted(printed(second)) == ["There are 14 stars", "adding up 3 fields", "counting the stars of field 3"]
+    third = run(mesh, "cached", fields=3)
+    assert printed(third) == ["There are 14 stars"]
+    assert {each.name for each in third.view().tasks if each.reason.startswith("cached: ")} == {
+        *(f"stars[{number}]" for number in range(3)),
+        "total",
+    }
+
+
 def test_queues(mesh: RealMesh) -> None:
     """Work goes to the nodes that serve its queues, and waits until they are there, which status tells."""
     handle = mesh.submit("queues", queue="main", keep_data=True)

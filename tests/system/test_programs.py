@@ -35,7 +35,7 @@ with meshflow.Executor(2, initializer=print, initargs=("ready",)) as executor:
     executor.submit(half, "three")  # wrong
 
 
-@meshflow.task(retries=2)
+@meshflow.task(retries=2, cache=True)
 def fit(number: int, *, scale: float = 1.0) -> float:
     return number * scale
 
@@ -45,6 +45,11 @@ def fitting() -> None:
     assert_type(fit(3), Handle[float])
     assert_type(fit.map([1, 2], scale=2.0), Handle[list[float]])
     fit.map([1, 2]).append(3)  # wrong
+
+
+with meshflow.Client() as client:
+    assert_type(client.options(cache=True).submit(half, 3).is_cached, bool)
+    assert_type(client.options(cache=True).map(half, [3])[0].result(), float)
 
 
 async def main() -> None:

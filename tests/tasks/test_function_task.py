@@ -88,6 +88,7 @@ def test_all_options_of_a_task_are_those_of_its_decorator() -> None:
         "backoff": 2.0,
         "timeout": 10.0,
         "priority": 7,
+        "cache": True,
         "callback_init": print,
         "callback_finally": print,
     }
