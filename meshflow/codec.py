@@ -4,7 +4,7 @@ A dataclass becomes the array of its fields in the order of their definition, wi
 from its annotation; the functions that do it are built once per class, when it is first met.
 
     int float bool str bytes        as they are: integers of 64 bits, finite floats
-    tuple[X, ...]  list[X]          an array
+    tuple[X, ...]  list[X]          an array; of tasks and edges columns (see `columns.py`)
     tuple[A, B]                     an array of exactly two
     dict[str, X]                    a map
     X | None                        nil or X
@@ -17,53 +17,43 @@ from its annotation; the functions that do it are built once per class, when it 
 Invariants:
 1. What a codec encodes it also decodes, to an equal value. What would break that is refused where it is encoded.
 2. Either way raises Mismatch and nothing else, whatever it is given.
-3. Fields missing at the end of an array are filled with their defaults, surplus ones are ignored. So the log of an
-   older version can be read, and nodes of two releases understand each other while the protocol version is the same;
-   `tags.py` says which changes keep it so.
+3. Fields missing at the end of an array, or columns, are filled with their defaults, surplus ones are ignored. So the
+   log of an older version can be read, and nodes of two releases understand each other while the protocol version is
+   the same; `tags.py` says which changes keep it so.
 """
 
 import functools
-import math
-import reprlib
 import sys
 import types
 import typing
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
-from datetime import datetime
 from enum import Enum
-from typing import NamedTuple, NoReturn
 
-from meshflow.core import client_messages, records, requests
+from meshflow.columns import Column, columns_codec, item_column, leaf_column
+from meshflow.core import client_messages, graph, records, requests
+from meshflow.leaf_codecs import (
+    INT_MAX,
+    INT_MIN,
+    Codec,
+    Step,
+    enum_codec,
+    exact_codec,
+    float_codec,
+    integer_codec,
+    map_codec,
+    native_codec,
+    refuse,
+    row_codec,
+    sequence_codec,
+)
 from meshflow.tags import TAG_OF
 
-MAX_DEPTH = 100
-"""How deep lists and dicts of a native value may be nested: MongoDB's own limit."""
-
-_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _UNIONS = (types.UnionType, typing.Union)  # the second: what `NewType | None` makes
 _REPEATED = ("run", "workflow", "queue", "payload")
 """Fields in which thousands of values say the same text: it is kept once."""
+_IN_COLUMNS = (graph.TaskSpec, graph.Edge)
 _NATIVE_ANSWER, _TUPLE_ANSWER = None, True  # in the place of a tag
-
-Step = Callable[[object], object]
-
-
-class Mismatch(Exception):
-    """A value is not what its place demands; `wire.py` turns it into the error of whoever is at fault."""
-
-
-class Codec(NamedTuple):
-    """Both ways between a value and its plain form. Each checks all that it is given."""
-
-    encode: Step
-    decode: Step
-
-
-def _refuse(where: str, expected: str, value: object) -> NoReturn:
-    # reprlib, for what a peer sent may be large, and the error text must not be.
-    raise Mismatch(f"{where}: expected {expected}, got {reprlib.repr(value)}")
-
 
 # --- dataclasses and unions of them ---
 
@@ -73,25 +63,20 @@ def dataclass_codec(cls: type) -> Codec:
     """The array of the fields of `cls`."""
     assert _has_fields(cls), f"{cls!r} has no fields"
     assert not hasattr(cls, "__post_init__"), f"{cls!r} would be decoded without its __post_init__"
-    hints = typing.get_type_hints(cls)
-    if cls is client_messages.StoreAnswers:
-        hints["answers"] = tuple[_AnyAnswer, ...]  # annotated as object, but more may stand there than native values
-    names = [field.name for field in fields(cls)] if is_dataclass(cls) else list(hints)
-    codecs = [_codec(hints[name], f"{cls.__name__}.{name}") for name in names]
-    defaults = [
-        codec.encode(field.default if field.default_factory is MISSING else field.default_factory())
-        for codec, field in (zip(codecs, fields(cls), strict=True) if is_dataclass(cls) else ())
-        if field.default is not MISSING or field.default_factory is not MISSING
-    ]
+    hints = _hints(cls)
+    names = list(hints)
+    codecs = [_codec(hint, f"{cls.__name__}.{name}") for name, hint in hints.items()]
+    given = _defaults(cls)
+    defaults = [codec.encode(value) for codec, value in zip(codecs[len(codecs) - len(given) :], given, strict=True)]
     required = len(names) - len(defaults)
 
     def fit(plain: object) -> list[object]:
         if type(plain) is not list or len(plain) < required:
-            _refuse(cls.__name__, f"an array of at least {required} fields", plain)
+            refuse(cls.__name__, f"an array of at least {required} fields", plain)
         return [*plain, *defaults[len(plain) - required :]][: len(names)]
 
-    refuse = functools.partial(_refuse, cls.__name__, cls.__name__)
-    scope: dict[str, object] = {"cls": cls, "fit": fit, "refuse": refuse}
+    refuse_value = functools.partial(refuse, cls.__name__, cls.__name__)
+    scope: dict[str, object] = {"cls": cls, "fit": fit, "refuse": refuse_value}
     scope |= {"new": object.__new__, "new_tuple": tuple.__new__}
     for index, (name, codec) in enumerate(zip(names, codecs, strict=True)):
         scope |= {f"encode{index}": codec.encode, f"decode{index}": codec.decode}
@@ -101,6 +86,23 @@ def dataclass_codec(cls: type) -> Codec:
     source = _source(names, [_guard(hints[name]) for name in names], is_repeated, is_tuple=not is_dataclass(cls))
     exec(compile(source, f"<codec of {cls.__name__}>", "exec"), scope)
     return Codec(typing.cast(Step, scope["encode"]), typing.cast(Step, scope["decode"]))
+
+
+def _hints(cls: type) -> dict[str, object]:
+    """The annotation of each field, in order."""
+    hints: dict[str, object] = typing.get_type_hints(cls)
+    if cls is client_messages.StoreAnswers:
+        hints["answers"] = tuple[_AnyAnswer, ...]  # annotated as object, but more may stand there than native values
+    return {field.name: hints[field.name] for field in fields(cls)} if is_dataclass(cls) else hints
+
+
+def _defaults(cls: type) -> list[object]:
+    """The defaults of the last fields."""
+    return [
+        field.default if field.default_factory is MISSING else field.default_factory()
+        for field in (fields(cls) if is_dataclass(cls) else ())
+        if field.default is not MISSING or field.default_factory is not MISSING
+    ]
 
 
 def _has_fields(hint: object) -> bool:
@@ -142,7 +144,7 @@ def _guard(hint: object) -> str:
         first, *others = typing.get_args(hint)
         return f"{{0}} is not None and ({_guard(first)})" if others == [types.NoneType] else "True"
     if hint is int:
-        return f"type({{0}}) is not int or not {_INT_MIN} <= {{0}} <= {_INT_MAX}"
+        return f"type({{0}}) is not int or not {INT_MIN} <= {{0}} <= {INT_MAX}"
     if hint is float:
         return "type({0}) is not float or {0} - {0} != 0.0"
     return f"type({{0}}) is not {hint.__name__}" if hint in (bool, str, bytes) and isinstance(hint, type) else "True"
@@ -157,18 +159,42 @@ def tagged_codec(classes: tuple[type, ...], where: str) -> Codec:
     def encode(value: object) -> object:
         tag = TAG_OF.get(type(value))
         if tag is None or tag not in choices:
-            _refuse(where, expected, value)
+            refuse(where, expected, value)
         return [tag, dataclass_codec(choices[tag]).encode(value)]
 
     def decode(plain: object) -> object:
         if type(plain) is not list or len(plain) != 2:
-            _refuse(where, "an array of tag and fields", plain)
+            refuse(where, "an array of tag and fields", plain)
         tag, row = plain
         if type(tag) is not int or tag not in choices:
-            _refuse(where, f"the tag of {expected}", tag)
+            refuse(where, f"the tag of {expected}", tag)
         return dataclass_codec(choices[tag]).decode(row)
 
     return Codec(encode, decode)
+
+
+# --- blueprints ---
+
+
+@functools.cache
+def _columns(cls: type) -> Codec:
+    """Many of `cls`, as columns. An array for each, as MeshFlow kept them once, is read too."""
+    hints = _hints(cls)
+    columns = [_column(name, hint, f"{cls.__name__}.{name}") for name, hint in hints.items()]
+    encode, decode = columns_codec(cls, list(hints), columns, _defaults(cls), functools.partial(refuse, cls.__name__))
+    rows = sequence_codec(tuple, dataclass_codec(cls), cls.__name__)
+
+    def decode_either(plain: object) -> object:
+        return (rows.decode if type(plain) is list and plain and type(plain[0]) is list else decode)(plain)
+
+    return Codec(encode, decode_either)
+
+
+def _column(name: str, hint: object, where: str) -> Column:
+    codec = _codec(hint, where)
+    if hint not in (int, float, bool, str, bytes):
+        return item_column(codec)
+    return leaf_column(typing.cast(type, hint), codec, sys.intern if name in _REPEATED else None)
 
 
 # --- fields, by annotation ---
@@ -182,69 +208,19 @@ def _codec(hint: object, where: str) -> Codec:
     if origin in _UNIONS:
         return _union_codec(arguments, where)
     if origin is tuple and arguments[-1] is not Ellipsis:
-        return _row_codec([_codec(each, where) for each in arguments], where)
+        return row_codec([_codec(each, where) for each in arguments], where)
     if origin in (tuple, list):
-        return _sequence_codec(origin, _codec(arguments[0], where), where)
+        if arguments[0] in _IN_COLUMNS:
+            return _columns(arguments[0])
+        return sequence_codec(origin, _codec(arguments[0], where), where)
     if origin is dict and arguments[0] is str:
-        return _map_codec(_codec(arguments[1], where), where)
+        return map_codec(_codec(arguments[1], where), where)
     assert isinstance(hint, type), f"{where}: there is no way for {hint!r} to travel"
     if _has_fields(hint):
         return dataclass_codec(hint)
     if issubclass(hint, Enum):
-        return _enum_codec(hint, where)
+        return enum_codec(hint, where)
     return _LEAVES[hint](where)
-
-
-def _same(check: Step) -> Codec:
-    return Codec(check, check)
-
-
-def _integer_codec(where: str) -> Codec:
-    def check(value: object) -> object:
-        if type(value) is not int or not _INT_MIN <= value <= _INT_MAX:
-            _refuse(where, "an integer of 64 bits", value)
-        return value
-
-    return _same(check)
-
-
-def _float_codec(where: str) -> Codec:
-    def check(value: object) -> object:
-        # "Not a number" is neither before nor after any time, and infinity minus infinity is not a number.
-        if type(value) is float and math.isfinite(value):
-            return value
-        if type(value) is int and _INT_MIN <= value <= _INT_MAX:
-            return float(value)
-        _refuse(where, "a finite number", value)
-
-    return _same(check)
-
-
-def _exact_codec(cls: type, expected: str, where: str) -> Codec:
-    def check(value: object) -> object:
-        if type(value) is not cls:
-            _refuse(where, expected, value)
-        return value
-
-    return _same(check)
-
-
-def _enum_codec(cls: type[Enum], where: str) -> Codec:
-    members = {each.value: each for each in cls}
-    kind = type(next(iter(members)))
-
-    def encode(value: object) -> object:
-        if not isinstance(value, cls):
-            _refuse(where, cls.__name__, value)
-        return value._value_  # the same as `value`, without a call in Python
-
-    def decode(plain: object) -> object:
-        # The type is compared too, for True equals 1, which may be a member.
-        if type(plain) is not kind or plain not in members:
-            _refuse(where, cls.__name__, plain)
-        return members[plain]
-
-    return Codec(encode, decode)
 
 
 def _union_codec(choices: tuple[object, ...], where: str) -> Codec:
@@ -262,70 +238,7 @@ def _union_codec(choices: tuple[object, ...], where: str) -> Codec:
     )
 
 
-def _sequence_codec(cls: type, item: Codec, where: str) -> Codec:
-    encode_item, decode_item = item
-
-    def encode(value: object) -> object:
-        if not isinstance(value, cls) or not isinstance(value, tuple | list):
-            _refuse(where, cls.__name__, value)
-        return [encode_item(each) for each in value]
-
-    def decode(plain: object) -> object:
-        if type(plain) is not list:
-            _refuse(where, "an array", plain)
-        return cls([decode_item(each) for each in plain])
-
-    return Codec(encode, decode)
-
-
-def _row_codec(items: list[Codec], where: str) -> Codec:
-    """A tuple of so many values, each of its own type."""
-
-    def encode(value: object) -> object:
-        if type(value) is not tuple or len(value) != len(items):
-            _refuse(where, f"a tuple of {len(items)}", value)
-        return [item.encode(each) for item, each in zip(items, value, strict=True)]
-
-    def decode(plain: object) -> object:
-        if type(plain) is not list or len(plain) != len(items):
-            _refuse(where, f"an array of {len(items)}", plain)
-        return tuple([item.decode(each) for item, each in zip(items, plain, strict=True)])
-
-    return Codec(encode, decode)
-
-
-def _map_codec(item: Codec, where: str) -> Codec:
-    def convert(step: Step, value: object) -> object:
-        if type(value) is not dict or not all(type(key) is str for key in value):
-            _refuse(where, "a map with text as keys", value)
-        if not value:
-            return {}
-        return {key: step(each) for key, each in value.items()}
-
-    return Codec(functools.partial(convert, item.encode), functools.partial(convert, item.decode))
-
-
 # --- native values, and what a store answers ---
-
-
-def native_codec(where: str) -> Codec:
-    """A native value. `wire.py` packs datetime and Pickled; the rest is plain already, and only checked and copied."""
-    return _same(lambda value: _native(value, where, 0))
-
-
-def _native(value: object, where: str, depth: int) -> object:
-    if depth > MAX_DEPTH:
-        _refuse(where, f"at most {MAX_DEPTH} levels of lists and dicts", value)
-    match value:
-        case None | bool() | float() | str() | bytes() | datetime() | requests.Pickled(bytes()):
-            return value
-        case int() if _INT_MIN <= value <= _INT_MAX:
-            return value
-        case list():
-            return [_native(each, where, depth + 1) for each in value]
-        case dict() if all(isinstance(key, str) for key in value):
-            return {key: _native(each, where, depth + 1) for key, each in value.items()}
-    _refuse(where, "a native value, with integers of 64 bits and text as keys", value)
 
 
 class _AnyAnswer:
@@ -355,7 +268,7 @@ def _answer_codec(where: str) -> Codec:
 
 def _any_answer_codec(where: str) -> Codec:
     single = _answer_codec(where)
-    several = _sequence_codec(tuple, single, where)
+    several = sequence_codec(tuple, single, where)
 
     def encode(value: object) -> object:
         return [_TUPLE_ANSWER, several.encode(value)] if type(value) is tuple else single.encode(value)
@@ -369,11 +282,11 @@ def _any_answer_codec(where: str) -> Codec:
 
 
 _LEAVES: dict[type, Callable[[str], Codec]] = {
-    int: _integer_codec,
-    float: _float_codec,
-    bool: functools.partial(_exact_codec, bool, "true or false"),
-    str: functools.partial(_exact_codec, str, "text"),
-    bytes: functools.partial(_exact_codec, bytes, "bytes"),
+    int: integer_codec,
+    float: float_codec,
+    bool: functools.partial(exact_codec, bool, "true or false"),
+    str: functools.partial(exact_codec, str, "text"),
+    bytes: functools.partial(exact_codec, bytes, "bytes"),
     object: native_codec,
     _AnyAnswer: _any_answer_codec,
 }

@@ -19,11 +19,12 @@ from typing import TypeVar, overload
 
 import msgpack
 
-from meshflow.codec import Codec, Mismatch, native_codec, tagged_codec
+from meshflow.codec import tagged_codec
 from meshflow.core.graph import DagDefinition, WorkflowSpec
 from meshflow.core.messages import Message
 from meshflow.core.requests import Pickled
 from meshflow.errors import PeerError, UsageError
+from meshflow.leaf_codecs import Codec, Mismatch, native_codec
 
 PROTOCOL_VERSION = 1
 """The first byte of every message."""
@@ -100,7 +101,7 @@ def encode_value(value: object) -> bytes:
     """The bytes of a native value.
 
     Raises:
-        UsageError: it is not native, or nested deeper than `codec.MAX_DEPTH`.
+        UsageError: it is not native, or nested deeper than `leaf_codecs.MAX_DEPTH`.
     """
     return _packed(_VALUE, value)
 

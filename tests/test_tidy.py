@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from tests.source_tree import ROOT, Module, check, functions, imports, is_within, module_of, modules, refuse
 
 BASE = ("errors", "ids", "version")
-CODEC = ("tags", "codec", "wire")
+CODEC = ("tags", "leaf_codecs", "columns", "codec", "wire")
 VOCABULARY = (
     "core.attempts",
     "core.client_messages",
@@ -28,8 +28,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "version": (),
     "core": BASE,
     "tags": ("core",),
-    "codec": ("core", "tags"),
-    "wire": ("errors", "core", "tags", "codec"),
+    "leaf_codecs": ("core",),
+    "columns": ("leaf_codecs",),
+    "codec": ("core", "tags", "leaf_codecs", "columns"),
+    "wire": ("errors", "core", "tags", "leaf_codecs", "codec"),
     "models": (*BASE, *VOCABULARY, *CODEC),
     "tasks": (*BASE, "models"),
     "store": (*BASE, *VOCABULARY, *CODEC),
@@ -78,7 +80,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
 """Where each may be imported; a path that ends in a slash stands for all files below it."""
 
 UNPICKLERS = ("pickle", "cloudpickle", "dill", "marshal", "shelve")
-CANNOT_UNPICKLE = ("core", "tags", "codec", "wire", "store", "keyspace", "runtime")
+CANNOT_UNPICKLE = ("core", "tags", "leaf_codecs", "columns", "codec", "wire", "store", "keyspace", "runtime")
 """The parts that a node process runs; only the child that runs a task may unpickle."""
 CHILD_SIDE = tuple(
     f"meshflow.runtime.{name}" for name in ("callees", "child", "kept_results", "lease", "link", "template")

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import msgpack
 
-from meshflow.codec import Mismatch, dataclass_codec
+from meshflow.codec import dataclass_codec
 from meshflow.core.messages import Job
 from meshflow.core.records import State
 from meshflow.errors import PeerError
+from meshflow.leaf_codecs import Mismatch
 
 READ_BYTES = 64 * 1024
 """What one read of a socket takes at most. For more, Python would get memory from the kernel anew for each read."""

@@ -8,7 +8,7 @@ from enum import IntEnum
 import msgpack
 import pytest
 
-from meshflow import codec, wire
+from meshflow import leaf_codecs, wire
 from meshflow.core.client_messages import StoreAnswers, Watch
 from meshflow.core.graph import DagSpec, TaskSpec
 from meshflow.core.member import Member, Status
@@ -241,7 +241,7 @@ def test_an_aware_datetime_arrives_in_utc_and_without_microseconds() -> None:
 
 def test_native_values_may_be_nested_to_the_limit_and_no_deeper() -> None:
     value: object = 1
-    for _ in range(codec.MAX_DEPTH):
+    for _ in range(leaf_codecs.MAX_DEPTH):
         value = [value]
     assert wire.decode_value(wire.encode_value(value)) == value
     with pytest.raises(UsageError, match="at most 100 levels"):
