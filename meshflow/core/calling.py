@@ -99,8 +99,6 @@ class Line:
     waiting: deque[Call] = field(default_factory=deque)
     places: list[int] = field(default_factory=list)
     """Numbers of the batches that are in line for credit."""
-    last_place: int = 0
-    """The number of its last batch that got credit."""
     out_count: int = 0
     """Batches that nodes have."""
     _call_s: float | None = None

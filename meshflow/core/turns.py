@@ -2,14 +2,16 @@
 other. What is done for a function does not grow with the number of functions."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from meshflow.core.calling import Function
 
 
 class Turns:
-    """Functions in line, by queue."""
+    """Functions in line, by queue. `has_one_queue`: all are in the line of the queue "", wherever they wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_one_queue: bool = False) -> None:
+        self._has_one_queue = has_one_queue
         # Not plain dicts: the first key of one from which many were taken is looked for behind the gaps they left.
         self._queues: dict[str, dict[int, OrderedDict[Function, None]]] = {}
 
@@ -20,20 +22,28 @@ class Turns:
 
     def join(self, function: Function) -> None:
         """A function is in line: as last, unless it is there already."""
-        self._queues.setdefault(function.queue, {}).setdefault(function.priority, OrderedDict())[function] = None
+        self._queues.setdefault(self._queue_of(function), {}).setdefault(function.priority, OrderedDict())[function] = (
+            None
+        )
 
     def leave(self, function: Function) -> None:
         """A function is not in line any more."""
-        priorities = self._queues.get(function.queue, {})
+        queue = self._queue_of(function)
+        priorities = self._queues.get(queue, {})
         line = priorities.get(function.priority, OrderedDict())
         line.pop(function, None)
         if not line and priorities.pop(function.priority, None) is not None and not priorities:
-            del self._queues[function.queue]
+            del self._queues[queue]
 
     def had_turn(self, function: Function) -> None:
         """Others go before it from here on."""
         self.leave(function)
         self.join(function)
+
+    def in_order(self, queue: str = "") -> Iterator[Function]:
+        """The functions of a queue, the next first; nothing may be changed meanwhile."""
+        for _, line in sorted(self._queues.get(queue, {}).items(), reverse=True):
+            yield from line
 
     def all_of(self, queue: str) -> dict[Function, None]:
         """All functions of a queue."""
@@ -41,5 +51,7 @@ class Turns:
 
     def first(self, queue: str) -> Function:
         """The next of a queue that has functions."""
-        priorities = self._queues[queue]
-        return next(iter(priorities[max(priorities)]))
+        return next(self.in_order(queue))
+
+    def _queue_of(self, function: Function) -> str:
+        return "" if self._has_one_queue else function.queue

@@ -42,6 +42,8 @@ class WaitingCalls:
         """Functions of which something has changed since the last `queue_up`."""
         self._turns = Turns()
         """Functions of which calls may wait that a lease could make."""
+        self._in_line = Turns(has_one_queue=True)
+        """Functions of which calls may wait, if only so many may be out."""
         self._places: dict[int, Line] = {}
         self._idle_counts: Mapping[str, int] = {}
         """Leases that had nothing to do at the last `queue_up`, by queue."""
@@ -162,13 +164,22 @@ class WaitingCalls:
 
     def _share_out(self, room: int) -> None:
         """Have so many places at most: for calls with the largest priority, and of these for the functions first that
-        had none for the longest time."""
-        lines = [line for line in self._lines.values() if line.waiting or line.places]
-        lines.sort(key=lambda line: (-line.function.priority, line.last_place))
-        for line in lines:
-            wanted = max(0, min(self._wanted(line), room))
-            room -= wanted
-            self._have_places(line, wanted)
+        had none for the longest time. Who has no chance is not looked at."""
+        wanted: dict[Function, int] = {line.function: 0 for line in self._places.values()}
+        gone: list[Function] = []
+        for function in self._in_line.in_order():
+            if room <= 0:
+                break
+            line = self._lines[function]
+            if not line.waiting:
+                gone.append(function)
+                continue
+            wanted[function] = min(self._wanted(line), room)
+            room -= wanted[function]
+        for function in gone:
+            self._in_line.leave(function)
+        for function, count in wanted.items():
+            self._have_places(self._lines[function], count)
         self._touched.clear()
 
     def _wanted(self, line: Line) -> int:
@@ -179,7 +190,8 @@ class WaitingCalls:
         """A place has its turn: whose it was. It is gone."""
         line = self._places.pop(number)
         line.places.remove(number)
-        line.last_place = number
+        if self._settings.max_out is not None:
+            self._in_line.had_turn(line.function)
         self._touched[line.function] = None
         return line
 
@@ -202,6 +214,7 @@ class WaitingCalls:
                 for each in [each for each, line in self._lines.items() if line.is_idle and each not in self._touched]:
                     del self._lines[each]
                     self._turns.leave(each)
+                    self._in_line.leave(each)
                 self._max_lines = len(self._lines) + _MAX_IDLE_LINES
             line = self._lines[function] = Line(function, code)
         return line
@@ -210,6 +223,8 @@ class WaitingCalls:
         self._touched[function] = None
         if not function.is_alone:
             self._turns.join(function)
+        if self._settings.max_out is not None:
+            self._in_line.join(function)
 
 
 def _waits_on(function: Function) -> str:

@@ -23,6 +23,18 @@ def test_the_largest_priority_goes_first_and_then_who_came_first() -> None:
     assert turns.all_of("task") == {TWO: None, ONE: None}
 
 
+def test_all_may_be_in_one_line() -> None:
+    turns = Turns(has_one_queue=True)
+    for function in (OTHER, ONE, URGENT):
+        turns.join(function)
+    assert list(turns.in_order()) == [URGENT, OTHER, ONE]
+    turns.had_turn(OTHER)
+    assert list(turns.in_order()) == [URGENT, ONE, OTHER]
+    for function in (OTHER, ONE, URGENT):
+        turns.leave(function)
+    assert list(turns.in_order()) == []
+
+
 def test_a_queue_without_functions_is_none() -> None:
     turns = Turns()
     turns.leave(ONE)
