@@ -18,7 +18,9 @@ _INLINE_BYTES = 4 * 1024 * 1024
 
 def largest_of(finished: Finished) -> bytes:
     """The largest of what an attempt has to hand on: its value, or a row."""
-    return max((value.inline for value in (finished.value, *(finished.rows or ()))), key=len)
+    if not finished.rows:
+        return finished.value.inline
+    return max((row.inline for row in finished.rows), key=len)
 
 
 def keep_rows(large: LargeValues, finished: Finished, max_row_bytes: int, then: Callable[[Finished], None]) -> None:
