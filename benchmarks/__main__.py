@@ -16,7 +16,7 @@ QUESTIONS = (
     "budget",
     "peers",
 )
-LONG_QUESTIONS = ("calls", "membership", "membership_sizes")
+LONG_QUESTIONS = ("calls", "membership", "membership_sizes", "scheduling_sizes", "short_tasks")
 """Each takes longer than all others together, so they have to be named."""
 
 

@@ -74,7 +74,7 @@ class Caller:
         """What calls printed; the same."""
         self._run: RunId = calls_of(me)
         self._settings = settings
-        self._dispatcher = Dispatcher(dispatch)
+        self._dispatcher = Dispatcher(dispatch, me)
         self._handouts = Handouts(settings.lost_s)
         self._waiting = WaitingCalls(self._run, self._dispatcher, settings)
         self.leasing = Leasing(self._waiting, door, reach or NoReach())
@@ -282,8 +282,9 @@ class Caller:
             for handout in handouts:
                 effects += self._hand_out(handout.to, handout.jobs, handout.backlog, now)
         for to, queues in self._dispatcher.offers(now):
-            self._seen.setdefault(to, 0)
-            effects.append(Send(to, Offer(queues, is_caller=True)))
+            if to in self._seen or any(queues.values()):  # who was told goodbye is not told that nothing waits
+                self._seen.setdefault(to, 0)
+                effects.append(Send(to, Offer(queues, is_caller=True)))
         if now >= self._ask_at():
             self._asked_at = now
             silent = self._handouts.silent(now - self._settings.silent_s)
@@ -295,8 +296,7 @@ class Caller:
         return min(self._dispatcher.deadline(), self._ask_at(), self._leases.deadline())
 
     def _ask_at(self) -> float:
-        silent_s = self._settings.silent_s
-        return max(self._handouts.earliest_heard_at + silent_s, self._asked_at + silent_s)
+        return max(self._handouts.earliest_heard_at, self._asked_at) + self._settings.silent_s
 
     def _hand_out(self, to: NodeId, places: Sequence[Waiting], backlog: int, now: float) -> list[Effect]:
         jobs: list[Job] = []

@@ -1,15 +1,17 @@
 """The owner's end of pulling: which jobs wait here, who has credit, who must be told that there is work.
 
 A node that wants work grants credit, a running total of jobs it will take from this owner. An owner with a waiting job
-and credit hands out at once; without credit it offers, once, to nodes that serve the queue and have not been told.
+and credit hands out at once; without credit it offers to nodes that serve the queue and have not been told.
 
 Invariants:
 1. No node is handed more than it granted, and nothing of a queue it does not serve.
-2. Messages per job stay bounded: one offer per node while a queue stays non-empty, however many jobs pass through it.
+2. Messages per job stay bounded, in a mesh of any size: `fanout` offers for each, and so many again after pauses that
+   double, as long as jobs wait. The nodes take turns, and each owner begins elsewhere.
 3. An offer that got lost is repeated after `reoffer_s`.
-4. What is done for a job does not grow with the number of nodes: all of them are looked at only when an offer is due.
+4. What is done for a job does not grow with the number of nodes.
 
-Source: credit-based flow control (zguide, chapter 7); late binding (Sparrow, SOSP 2013) by nodes that pull when free.
+Source: credit-based flow control (zguide, chapter 7); a few probes per job, and late binding (Sparrow, SOSP 2013), by
+nodes that pull when free.
 """
 
 import math
@@ -25,24 +27,30 @@ _MAX_CODES_KNOWN = 4096
 """Digests remembered per node; after that all are forgotten and sent again, which costs bytes, not correctness."""
 
 
+_MIN_LOOKS = 16
+"""Nodes that are looked at for an offer even if one is wanted only."""
+
+
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
     """How an owner looks for takers."""
 
     reoffer_s: float = 1.0
     """Seconds after which an unanswered offer is repeated. Lower finds lost offers sooner and costs a message each."""
-    fanout: int = 16
-    """Nodes that are offered to at once; the rest follow after `spread_s`, so that one job does not wake a large
-    mesh."""
+    fanout: int = 8
+    """Nodes that are offered to for each job that comes and waits. In a mesh that is 85 % busy, with four slots to a
+    node, one of eight has a free slot in 99.5 % of cases."""
+    max_offers: int = 256
+    """Nodes that are offered to at once."""
     spread_s: float = 0.002
-    """Seconds between such rounds, about one round trip."""
+    """Seconds after which the next nodes are told, about one round trip; twice as long after each round for which no
+    job came, but not longer than `reoffer_s`."""
     resync_s: float = 2.0
     """Seconds after which jobs sent but not counted by their receiver are taken to have been lost on the way."""
 
 
 @dataclass(slots=True)
 class _Peer:
-    queues: tuple[str, ...] = ()
     granted: int = 0
     sent: int = 0
     sent_at: float = -math.inf
@@ -59,13 +67,25 @@ class _Peer:
 class _Line:
     """A queue that has jobs, and when it was offered to whom."""
 
+    pause_s: float
     jobs: JobQueue = field(default_factory=JobQueue)
+    new_count: int = 0
+    """Jobs that came since the last round of offers."""
+    offered_at: float = -math.inf
+    """When that was."""
     told_at: dict[NodeId, float] = field(default_factory=dict)
+    """Who was told, and has not granted anything since: it will when it can."""
+    owed: dict[NodeId, None] = field(default_factory=dict)
+    """Who must be told now: it is new, or believes that nothing waits here."""
+
+    def due_at(self, spread_s: float) -> float:
+        """When the next offers are."""
+        return -math.inf if self.owed else self.offered_at + (spread_s if self.new_count else self.pause_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Handout:
-    """Jobs that go to one node in one message, and how many more wait here that it could serve."""
+    """Jobs that go to one node in one message, and how many more wait here for each that could serve them."""
 
     to: NodeId
     jobs: tuple[Waiting, ...]
@@ -73,14 +93,22 @@ class Handout:
 
 
 class Dispatcher:
-    """All jobs that wait at this node, as owner, for any of its dag runs."""
+    """All jobs that wait at the owner `me`, for any of its dag runs."""
 
-    def __init__(self, settings: DispatchSettings) -> None:
+    def __init__(self, settings: DispatchSettings, me: NodeId) -> None:
         self.settings = settings
+        self._me = me
+        self._queues: dict[NodeId, tuple[str, ...]] = {}
+        """What each member serves."""
+        self._serving: dict[str, list[NodeId]] = {}
+        """The same by queue: whose turn for an offer it is comes at `_turns`."""
+        self._turns: dict[str, int] = {}
         self._lines: dict[str, _Line] = {}
         self._peers: dict[NodeId, _Peer] = {}
+        """Members that have told their totals, or were handed something."""
         self._with_credit: dict[NodeId, None] = {}
-        self._next_offer_at = math.inf
+        self._emptied: dict[str, _Line] = {}
+        """Queues that nothing waits on any more, which those who were offered them do not know."""
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -89,23 +117,28 @@ class Dispatcher:
 
     def set_members(self, members: Sequence[Member]) -> None:
         """Take note of who is alive and what each serves; peers that are gone lose their credit."""
-        present = {member.id: member for member in members}
-        for gone in [peer for peer in self._peers if peer not in present]:
+        before = self._queues
+        self._queues = {member.id: () if member.is_draining else member.queues for member in members}
+        self._serving = {}
+        for member, queues in self._queues.items():
+            for queue in queues:
+                self._serving.setdefault(queue, []).append(member)
+        for gone in [peer for peer in self._peers if peer not in self._queues]:
             del self._peers[gone]
             self._with_credit.pop(gone, None)
-            for line in self._lines.values():
-                line.told_at.pop(gone, None)
-        for member in members:
-            peer = self._peers.setdefault(member.id, _Peer())
-            peer.queues = () if member.is_draining else member.queues
-        self._next_offer_at = -math.inf
+        for name, line in self._lines.items():
+            line.told_at = {peer: at for peer, at in line.told_at.items() if peer in self._queues}
+            serving = self._serving.get(name, ())
+            line.owed = {peer: None for peer in serving if peer in line.owed or name not in before.get(peer, ())}
 
     def push(self, job: Waiting, queue: str, priority: int) -> None:
         """A job waits for a slot."""
-        if queue not in self._lines:
-            self._lines[queue] = _Line()
-            self._next_offer_at = -math.inf
-        self._lines[queue].jobs.push(job, priority)
+        line = self._lines.get(queue)
+        if line is None:
+            line = self._emptied.pop(queue, None) or _Line(self.settings.spread_s)
+            self._lines[queue] = line
+        line.jobs.push(job, priority)
+        line.new_count += 1
 
     def remove(self, job: Waiting) -> None:
         """The job waits no more."""
@@ -113,25 +146,31 @@ class Dispatcher:
             if job in line.jobs:
                 line.jobs.remove(job)
                 if not len(line.jobs):
-                    del self._lines[name]
+                    self._close(name)
                 return
+
+    def _close(self, name: str) -> None:
+        line = self._lines.pop(name)
+        if line.told_at:
+            self._emptied[name] = line
 
     def demand(self, sender: NodeId, granted: int, received: int, now: float) -> None:
         """The node's running totals. Jobs long sent that it never received no longer count against its credit."""
-        peer = self._peers.get(sender)
-        if peer is None:
+        queues = self._queues.get(sender)
+        if queues is None:
             return
-        if granted < peer.granted:
-            # It took back what was not used in time, and thinks that there is nothing here.
-            for line in self._lines.values():
+        peer = self._peers.setdefault(sender, _Peer())
+        for line in [self._lines[name] for name in queues if name in self._lines]:
+            if granted > peer.granted:
                 line.told_at.pop(sender, None)
+            elif granted < peer.granted:
+                # It took back what was not used in time, and thinks that there is nothing here.
+                line.owed[sender] = None
         peer.granted = granted
         # One that was taken for gone has its totals from before, and all that was sent to it then was given up.
         if not peer.is_met or (peer.sent > received and now - peer.sent_at > self.settings.resync_s):
             peer.sent, peer.is_met = received, True
         self._note_credit(sender, peer)
-        if peer.credit <= 0:
-            self._next_offer_at = -math.inf
 
     def refund(self, peer: NodeId) -> None:
         """A job that `pump` gave the peer was not sent after all."""
@@ -152,7 +191,7 @@ class Dispatcher:
 
     def codes_to_send(self, peer: NodeId, digests: Sequence[str]) -> list[str]:
         """Which of `digests` this owner has not sent to the node yet; they count as sent from now on."""
-        known = self._peers[peer].codes
+        known = self._peers.setdefault(peer, _Peer()).codes
         if len(known) > _MAX_CODES_KNOWN:
             known.clear()
         missing = [digest for digest in dict.fromkeys(digests) if digest not in known]
@@ -163,12 +202,12 @@ class Dispatcher:
         """Match waiting jobs with credit; those with most credit first, in turns, so that work spreads out."""
         jobs: dict[NodeId, list[Waiting]] = {}
         for name, line in list(self._lines.items()):
-            takers = [peer for peer in self._with_credit if name in self._peers[peer].queues]
+            takers = [peer for peer in self._with_credit if name in self._queues[peer]]
             takers.sort(key=lambda peer: -self._peers[peer].credit)
             self._deal(line.jobs, takers, jobs, now)
             if not len(line.jobs):
-                del self._lines[name]
-        return [Handout(to, tuple(given), self._backlog_for(to)) for to, given in jobs.items()]
+                self._close(name)
+        return [Handout(to, tuple(given), self._tell_backlog(to, now)) for to, given in jobs.items()]
 
     def _deal(self, queue: JobQueue, takers: list[NodeId], jobs: dict[NodeId, list[Waiting]], now: float) -> None:
         turns = deque(takers)
@@ -181,39 +220,78 @@ class Dispatcher:
             if state.credit > 0:
                 turns.append(taker)
             else:
-                # It is told with the jobs that more wait. Should that not be so, an offer follows.
                 del self._with_credit[taker]
-                self._next_offer_at = min(self._next_offer_at, now + self.settings.spread_s)
 
-    def _backlog_for(self, peer: NodeId) -> int:
-        return sum(len(self._lines[name].jobs) for name in self._peers[peer].queues if name in self._lines)
+    def _tell_backlog(self, peer: NodeId, now: float) -> int:
+        """For jobs that go to the peer; to be told of others, it needs no offer then."""
+        backlog = 0
+        for name in self._queues[peer]:
+            line = self._lines.get(name)
+            if line is not None:
+                line.told_at[peer] = now
+                backlog += self._share(name, line)
+        return backlog
+
+    def _share(self, name: str, line: _Line) -> int:
+        """How many jobs wait for each node that serves the queue, rounded up: what a node may take beyond its free
+        slots without leaving another one idle."""
+        return -(-len(line.jobs) // max(1, len(self._serving.get(name, ()))))
 
     def offers(self, now: float) -> list[tuple[NodeId, dict[str, int]]]:
-        """Who must be told about which backlog now. To be called after `pump`."""
-        if now < self._next_offer_at:
-            return []
-        self._next_offer_at = math.inf
+        """Who must be told about which backlog, of each node's share, now. To be called after `pump`."""
         offers: dict[NodeId, dict[str, int]] = {}
         for name, line in self._lines.items():
-            self._offer_line(name, line, offers, now)
+            if now >= line.due_at(self.settings.spread_s):
+                for peer in self._next_told(name, line, now):
+                    line.told_at[peer] = now
+                    offers.setdefault(peer, {})[name] = self._share(name, line)
+        for name, line in self._emptied.items():
+            for peer in line.told_at:
+                # Lest a slot that becomes free there is kept for jobs that have gone elsewhere.
+                offers[peer] = self._backlog_of(peer) | {name: 0}
+        self._emptied = {}
         return list(offers.items())
 
-    def _offer_line(self, name: str, line: _Line, offers: dict[NodeId, dict[str, int]], now: float) -> None:
-        told = 0
-        for peer, state in self._peers.items():
-            if name not in state.queues or state.credit > 0:
-                continue
-            due_at = line.told_at.get(peer, -math.inf) + self.settings.reoffer_s
-            if due_at > now:
-                self._next_offer_at = min(self._next_offer_at, due_at)
-            elif told < self.settings.fanout:
-                told += 1
-                line.told_at[peer] = now
-                offers.setdefault(peer, {})[name] = len(line.jobs)
-                self._next_offer_at = min(self._next_offer_at, now + self.settings.reoffer_s)
-            else:
-                self._next_offer_at = min(self._next_offer_at, now + self.settings.spread_s)
+    def _backlog_of(self, peer: NodeId) -> dict[str, int]:
+        queues = [name for name in self._queues.get(peer, ()) if name in self._lines]
+        return {name: self._share(name, self._lines[name]) for name in queues}
+
+    def _next_told(self, name: str, line: _Line, now: float) -> list[NodeId]:
+        told = [peer for peer in line.owed if self._lacks_credit(peer)]
+        line.owed = {}
+        if now < line.due_at(self.settings.spread_s):
+            return told
+        count, fanout = len(line.jobs), self.settings.fanout
+        if line.new_count:
+            count = fanout * min(count, line.new_count)
+            line.pause_s = self.settings.spread_s
+        else:
+            count = max(count, 2 * fanout)
+            line.pause_s = min(2 * line.pause_s, self.settings.reoffer_s)
+        line.new_count, line.offered_at = 0, now
+        return told + self._in_turn(name, line, min(count, self.settings.max_offers), now)
+
+    def _in_turn(self, name: str, line: _Line, count: int, now: float) -> list[NodeId]:
+        """Up to `count` that were not told of late. Whose turn it is was told longest ago, so few have to be looked
+        at."""
+        serving = self._serving.get(name, [])
+        turn = self._turns.get(name, int.from_bytes(self._me.encode(), "big"))
+        found: list[NodeId] = []
+        for _ in range(min(len(serving), 4 * count + _MIN_LOOKS)):
+            peer = serving[turn % len(serving)]
+            turn = turn % len(serving) + 1
+            if self._lacks_credit(peer) and line.told_at.get(peer, -math.inf) + self.settings.reoffer_s <= now:
+                found.append(peer)
+                if len(found) == count:
+                    break
+        self._turns[name] = turn
+        return found
+
+    def _lacks_credit(self, peer: NodeId) -> bool:
+        return peer not in self._with_credit
 
     def deadline(self) -> float:
         """When `offers` is next due."""
-        return self._next_offer_at if self._lines else math.inf
+        if self._emptied:
+            return -math.inf
+        return min((line.due_at(self.settings.spread_s) for line in self._lines.values()), default=math.inf)

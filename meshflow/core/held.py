@@ -1,5 +1,6 @@
 """A job in the hands of the node that is to run it, or runs it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from meshflow.core.messages import Job
@@ -23,3 +24,13 @@ class Held:
     turn: float = 1.0
     """How many tasks a slot runs until this one has ended, itself included."""
     is_cancelled: bool = False
+
+
+def stuck_count(held: Iterable[Held], since: float) -> int:
+    """How many jobs, in the order in which they were handed on, have been with the task processes since `since`."""
+    count = 0
+    for item in held:
+        if not item.is_started or item.since > since:
+            break
+        count += 1
+    return count

@@ -142,7 +142,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Owner to nodes: I have jobs waiting, so many on each queue."""
+    """Owner to nodes: I have jobs waiting, on each queue so many for each node that serves it, rounded up. 0: none any
+    more."""
 
     queues: dict[str, int]
     is_caller: bool = False
@@ -166,7 +167,7 @@ class Work:
     codes: dict[str, bytes]
     """`{digest: pickled code}` that the jobs need and that this owner has not sent to this node before."""
     backlog: int
-    """How many more jobs wait here that this node could serve."""
+    """How many more jobs wait here for each node that could serve them, rounded up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,12 +187,12 @@ class Node:
             case Offer(queues=queues, is_caller=True) if not queues:
                 self._callers.left(sender)
                 return self._worker.caller_gone(sender)
-            case Offer(is_caller=is_caller):
+            case Offer(queues=queues, is_caller=is_caller):
                 # A stranger introduces itself first; what it grants or is granted would be kept for ever.
                 if is_caller:
                     self._callers.came(sender, now)
                 if is_caller or self._is_member(sender):
-                    self._worker.offered(sender)
+                    self._worker.offered(sender, sum(queues.values()))
             case ReportsAck(run=run, upto=upto):
                 self._worker.acknowledged(sender, run, upto)
             case Holding(attempts=attempts, granted=granted, received=received, answers=answers):

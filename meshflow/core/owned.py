@@ -59,7 +59,7 @@ class OwnedRuns:
         self.refused_append_count = 0
         self.names: dict[NodeId, str] = {}
         """What people call nodes, also some that are gone."""
-        self.dispatcher = Dispatcher(dispatch_settings)
+        self.dispatcher = Dispatcher(dispatch_settings, me)
         self._asks = asks
         self._settings = owner_settings
         self._scan_s = claim_settings.scan_s

@@ -5,7 +5,7 @@ Invariants:
    the shell is told how many (`Resize`). Jobs beyond the slots never exceed about `horizon_s` of work at the measured
    duration of tasks; of these, `ahead_s` are with the task processes, which need not ask for each, and come back
    (`Recall`) when those have more to do with what they run.
-2. Credit out plus jobs in hand never exceeds that capacity, but for credit that crossed with its withdrawal.
+2. Credit out plus jobs in hand never exceeds that. A job that crossed with a withdrawal and finds no slot goes back.
 3. A finished attempt is kept in its outbox until the owner's log has it.
 4. A job of an owner that is known to have lost the run is not taken.
 
@@ -23,7 +23,7 @@ from meshflow.core.calls import Calls
 from meshflow.core.codes import Codes
 from meshflow.core.credit import Credit
 from meshflow.core.effects import Effect, Kill, Recall, Resize, Send, Start, TellStopping
-from meshflow.core.held import NOBODY, Held
+from meshflow.core.held import NOBODY, Held, stuck_count
 from meshflow.core.kept import Kept, Spool
 from meshflow.core.messages import Demand, Finished, Holding, Output, Report, Reports, Returned, SignalAnswer, Work
 from meshflow.core.outbox import LITTLE, PATIENCE, Outbox
@@ -86,13 +86,13 @@ class Worker:
         """Whether nothing is held and nothing is left to tell."""
         return not self._held and not self._outboxes and self._calls.is_empty
 
-    def offered(self, sender: NodeId) -> None:
-        """An owner says that it has work for us."""
-        self._credit.offered(sender)
+    def offered(self, sender: NodeId, share: int) -> None:
+        """An owner says that it has work, `share` jobs for each node."""
+        self._credit.offered(sender, share)
 
     def work(self, sender: NodeId, work: Work, now: float) -> None:
         """Jobs have arrived; one that is held already is a double and changes nothing."""
-        self._credit.arrived(sender, len(work.jobs), has_more=work.backlog > 0)
+        self._credit.arrived(sender, len(work.jobs), work.backlog)
         self._codes.keep(work.codes)
         for job in work.jobs:
             attempt = job.attempt
@@ -106,6 +106,8 @@ class Worker:
                 continue
             self._held[attempt] = Held(job, codes, sender, now)
             self._backlog.append(attempt)
+            if len(self._held) > self._slots and not self._credit.may_wait(sender):
+                self._give_back(attempt)  # at once: a slot of another node may be free
 
     def cancel(self, attempts: Sequence[Attempt]) -> list[Effect]:
         """An owner wants these ended: those not started are given back, those running are killed."""
@@ -167,8 +169,7 @@ class Worker:
 
     def finished(self, report: Finished, now: float) -> None:
         """An attempt ended; its slot is free."""
-        held = self._held.pop(report.attempt, None)
-        if held is None:
+        if (held := self._held.pop(report.attempt, None)) is None:
             return
         self._ended.note(report.attempt, None)
         self._started_count -= 1
@@ -216,8 +217,7 @@ class Worker:
             if record.owner is not None and record.epoch >= self._epochs.get(run, 0):
                 self._turn_to(run, record.owner, record.epoch)
             return []
-        outbox = self._outboxes.pop(run, None)
-        if outbox is not None:
+        if (outbox := self._outboxes.pop(run, None)) is not None:
             outbox.drop()
         self._locate_at.pop(run, None)
         self._calls.run_ended(run)
@@ -227,7 +227,8 @@ class Worker:
         """Start what fits, and send what has gathered: reports, credit, signals. Called after every batch of input."""
         effects: list[Effect] = list(self._fill(now))
         effects.extend(self._return_surplus(now))
-        self._credit.grant(self._capacity - len(self._held), now)
+        if not self.is_draining:
+            self._credit.grant(self._slots - len(self._held), self._prefetch(now), now)
         if now >= self._gathers_until:
             effects.extend(self._tell(now))
         effects.extend(Send(self._held[call.attempt].owner, call.signal) for call in self._calls.due(now))
@@ -255,8 +256,8 @@ class Worker:
         run = report.attempt.run
         outbox = self._outboxes.get(run)
         if outbox is None:
-            epoch = self._epochs.get(run, 0)
-            outbox = self._outboxes[run] = Outbox(run, owner, epoch, self._next_report, kept=self.kept)
+            outbox = Outbox(run, owner, self._epochs.get(run, 0), self._next_report, kept=self.kept)
+            self._outboxes[run] = outbox
         outbox.add(report)
         # A run's next outbox goes on above this one, so that a number never names two reports.
         self._next_report = max(self._next_report, outbox.next)
@@ -287,8 +288,7 @@ class Worker:
             effects.append(Resize(slots))
         room = slots + self._pace.jobs_in(self.settings.ahead_s * slots) - self._started_count
         while self._backlog and room > 0:
-            attempt = self._backlog.popleft()
-            held = self._held[attempt]
+            held = self._held[self._backlog.popleft()]
             room -= 1
             self._started_count += 1
             held.is_started, held.since, held.turn = True, now, max(1.0, self._started_count / slots)
@@ -307,7 +307,7 @@ class Worker:
         """Jobs far beyond what is worth holding go back, so that an idle node can have them (credit crossed with its
         withdrawal, or tasks grew longer); and so do those that are stuck behind tasks that turned out long."""
         stale_s = self.settings.stale_s
-        while self._pace.is_measured and len(self._backlog) > 2 * self._pace.prefetch(self.settings.slots):
+        while self._pace.is_measured and self._backlog and len(self._backlog) > 2 * self._prefetch(now):
             self._give_back(self._backlog[-1])
         while self._backlog and now >= self._stuck_at:
             self._pace.is_at_least(stale_s)  # what was measured is wrong for what runs now
@@ -325,9 +325,12 @@ class Worker:
         """When the next job will have seen no task end for too long; while some do, the queue moves."""
         return max(self._held[self._backlog[0]].since, self._ended_at) + self.settings.stale_s
 
-    @property
-    def _capacity(self) -> int:
-        return 0 if self.is_draining else self._slots + self._pace.prefetch(self.settings.slots)
+    def _prefetch(self, now: float) -> int:
+        """Jobs worth holding beyond the slots. A slot whose task is long already may not be free soon."""
+        slots = self.settings.slots
+        if not self._pace.prefetch(slots):
+            return 0
+        return self._pace.prefetch(max(0, slots - stuck_count(self._held.values(), now - self.settings.stale_s)))
 
     @property
     def _gathers_until(self) -> float:
@@ -336,8 +339,8 @@ class Worker:
         ahead_count = len(self._held) - self._slots
         if not 4 * ahead_count > self._pace.prefetch(self.settings.slots) > 0:
             return -math.inf
-        is_little = sum(outbox.unsent_count for outbox in self._outboxes.values()) < LITTLE
         told = [outbox.owner for outbox in self._outboxes.values()]
+        is_little = sum(outbox.unsent_count for outbox in self._outboxes.values()) < LITTLE
         is_patient = is_little and all(owner in told for owner in self._credit.untold())
         return self._told_at + (PATIENCE if is_patient else 1) * self.settings.gather_s
 
@@ -382,12 +385,8 @@ class Worker:
             return []
         first_time = self._holding_at == math.inf
         self._holding_at = now + self.settings.holding_s
-        if first_time:
-            return []
-        return [
-            Send(owner, Holding(attempts, *self._credit.totals(owner)))
-            for owner, attempts in self._held_by_owner().items()
-        ]
+        told = {} if first_time else self._held_by_owner()
+        return [Send(owner, Holding(attempts, *self._credit.totals(owner))) for owner, attempts in told.items()]
 
     def _turn_to(self, run: RunId, owner: NodeId, epoch: int) -> None:
         self._epochs.note(run, max(epoch, self._epochs.get(run, 0)))

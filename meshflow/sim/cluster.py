@@ -39,10 +39,18 @@ QUEUES = ("workflow", "dag", "task")
 
 
 class Cluster:
-    """A mesh of simulated nodes. Everything random comes from `seed`; `settings` are those of every node."""
+    """A mesh of simulated nodes. Everything random comes from `seed`; `settings` are those of every node.
+    `world` is what they stand on, if it is to be another one than usual."""
 
-    def __init__(self, seed: int, *, store: Store | None = None, settings: NodeSettings | None = None) -> None:
-        self.world = World(seed, store if store is not None else MemoryStore())
+    def __init__(
+        self,
+        seed: int,
+        *,
+        store: Store | None = None,
+        settings: NodeSettings | None = None,
+        world: World | None = None,
+    ) -> None:
+        self.world = world or World(seed, store if store is not None else MemoryStore())
         self.rng = self.world.rng
         self.network = self.world.network
         self.store_trouble = StoreTrouble()
@@ -69,10 +77,13 @@ class Cluster:
         me = Member(id_, f"sim://{id_}", name=f"n{len(self.nodes) + 1}", queues=tuple(queues), slots=slots, store="sim")
         settings = replace(self._settings, worker=replace(self._settings.worker, slots=slots))
         core = Node(me, settings, wire.StoredDefinitions(), random.Random(self.rng.random()), self.now)
-        core.wall_offset_s = WALL_OFFSET_S
-        seeds = [self.nodes[node].address for node in self.alive()[-3:]]
-        self.nodes[id_] = Shell(self.world, self.store_trouble, core, seeds)
+        self.start(core, [self.nodes[node].address for node in self.alive()[-3:]])
         return id_
+
+    def start(self, core: Node, seeds: Sequence[str]) -> None:
+        """Start a node that was made elsewhere; `seeds` are addresses to join through."""
+        core.wall_offset_s = WALL_OFFSET_S
+        self.nodes[core.id] = Shell(self.world, self.store_trouble, core, seeds)
 
     def kill(self, node: NodeId, with_host: bool = False) -> None:
         """The node and its tasks are gone, and tell nobody. Its host closes its connections, which its peers notice

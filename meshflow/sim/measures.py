@@ -5,6 +5,7 @@ All are for quiet runs: no kills, no joins, and each task executed once.
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshflow import wire
@@ -55,16 +56,22 @@ def waits(cluster: Cluster) -> list[Wait]:
 def longest_idle_wait_s(cluster: Cluster) -> float:
     """The longest time for which a job waited while one slot, that could have run it, stood idle: what a mesh that
     conserves work keeps to a few round trips."""
-    idle = _idle_times(cluster)
-    return max(
-        (
-            overlap
-            for wait in waits(cluster)
-            for gaps in idle
-            for overlap in [_longest_overlap(gaps, wait.ready_at, wait.started_at)]
-        ),
-        default=0.0,
-    )
+    return max(idle_waits_s(cluster, [(wait.ready_at, wait.started_at) for wait in waits(cluster)]), default=0.0)
+
+
+def idle_waits_s(cluster: Cluster, waiting: Sequence[tuple[float, float]], queue: str = "task") -> list[float]:
+    """For each time that a job waited, (from, until): for how much of it one slot of a node that serves `queue` stood
+    idle, at a stretch."""
+    idle = _idle_times(cluster, queue)
+    found = []
+    for start, end in waiting:
+        longest = 0.0
+        for gaps in idle:
+            longest = max(longest, _longest_overlap(gaps, start, end))
+            if longest >= end - start:
+                break
+        found.append(longest)
+    return found
 
 
 def _parents_in(cluster: Cluster, run: RunId) -> dict[int, list[int]]:
@@ -81,14 +88,16 @@ Gaps = list[tuple[float, float]]
 """When one slot was idle: (from, until), in order."""
 
 
-def _idle_times(cluster: Cluster) -> list[Gaps]:
-    """Of each slot in the mesh. A node starts a task in the slot that has been idle for longest."""
-    of: dict[NodeId, list[Execution]] = {node: [] for node in cluster.alive()}
+def _idle_times(cluster: Cluster, queue: str) -> list[Gaps]:
+    """Of each slot for that queue. A node starts a task in the slot that has been idle for longest."""
+    members = {node: cluster.nodes[node].core.membership.me for node in cluster.alive()}
+    of: dict[NodeId, list[Execution]] = {node: [] for node, me in members.items() if queue in me.queues}
     for execution in cluster.world.executions:
-        of[execution.node].append(execution)
+        if execution.node in of:
+            of[execution.node].append(execution)
     result: list[Gaps] = []
     for node, executions in of.items():
-        slots: list[Gaps] = [[] for _ in range(cluster.nodes[node].core.membership.me.slots)]
+        slots: list[Gaps] = [[] for _ in range(members[node].slots)]
         free_at = [0.0] * len(slots)
         for execution in executions:
             slot = free_at.index(min(free_at))
@@ -103,7 +112,8 @@ def _idle_times(cluster: Cluster) -> list[Gaps]:
 def _longest_overlap(gaps: Gaps, start: float, end: float) -> float:
     longest = 0.0
     first = max(0, bisect_right(gaps, (start,)) - 1)
-    for low, high in gaps[first:]:
+    for index in range(first, len(gaps)):
+        low, high = gaps[index]
         if low >= end:
             break
         longest = max(longest, min(high, end) - max(low, start))

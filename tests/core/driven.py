@@ -77,7 +77,7 @@ class DrivenDag:
         for entry in log:
             self.fold.apply(entry)
         self.log = RunLog(RUN, ME, epoch, 1, self.asks)
-        self.dispatcher = Dispatcher(DispatchSettings())
+        self.dispatcher = Dispatcher(DispatchSettings(), ME)
         self.dispatcher.set_members([member(node) for node in (ME, ANN, BOB)])
         self.names = {node: f"{node}'s" for node in (ME, ANN, BOB)}
         self.owner = DagOwner(

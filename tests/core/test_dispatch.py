@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from meshflow.core.queue import Waiting
 from meshflow.ids import NodeId
 from tests.core.builders import ANN, BOB, ME, RUN, member
 
-SETTINGS = DispatchSettings(reoffer_s=1.0, fanout=2, spread_s=0.002, resync_s=2.0)
+SETTINGS = DispatchSettings(reoffer_s=1.0, fanout=2, max_offers=8, spread_s=0.002, resync_s=2.0)
 
 
 def jobs(count: int, first: int = 0) -> tuple[Waiting, ...]:
@@ -19,7 +20,7 @@ def jobs(count: int, first: int = 0) -> tuple[Waiting, ...]:
 
 
 def dispatcher(*members: Member, waiting: int = 0) -> Dispatcher:
-    made = Dispatcher(SETTINGS)
+    made = Dispatcher(SETTINGS, ME)
     made.set_members(members or (member(ANN), member(BOB)))
     for job in jobs(waiting):
         made.push(job, "task", 0)
@@ -140,13 +141,19 @@ def test_who_was_taken_for_gone_and_is_back_has_the_credit_that_it_has_not_used(
 # --- offers ---
 
 
-def test_an_offer_goes_once_to_each_that_serves_the_queue_and_has_no_credit() -> None:
+def test_an_offer_goes_to_who_serves_the_queue_and_has_no_credit_and_again_if_it_may_be_lost() -> None:
     made = dispatcher(member(ANN), member(BOB), member(ME, queues=("gpu",)), waiting=2)
     made.demand(BOB, 1, 0, 0.0)
-    assert made.offers(0.0) == [(ANN, {"task": 2})]
+    made.pump(0.0)
+    made.demand(BOB, 2, 1, 0.0)
+    assert made.offers(0.0) == [(ANN, {"task": 1})]
     assert made.offers(0.5) == []
-    assert made.deadline() == 1.0
-    assert made.offers(1.0) == [(ANN, {"task": 2})]
+    assert made.offers(1.0) == [(ANN, {"task": 1})]
+
+
+def test_what_is_told_is_the_share_of_each_node_that_serves_the_queue_rounded_up() -> None:
+    made = dispatcher(member(ANN), member(BOB), member(ME, queues=("gpu",)), waiting=5)
+    assert sorted(made.offers(0.0)) == [(ANN, {"task": 3}), (BOB, {"task": 3})]
 
 
 def test_queues_are_offered_together() -> None:
@@ -155,22 +162,85 @@ def test_queues_are_offered_together() -> None:
     assert made.offers(0.0) == [(ANN, {"task": 1, "io": 1})]
 
 
-def test_a_few_are_told_at_once_and_the_others_a_little_later() -> None:
-    made = dispatcher(*(member(NodeId(name)) for name in "abcde"), waiting=1)
-    assert [to for to, _ in made.offers(0.0)] == ["a", "b"]
-    assert made.deadline() == 0.002
-    assert [to for to, _ in made.offers(0.002)] == ["c", "d"]
-    assert [to for to, _ in made.offers(0.004)] == ["e"]
-    assert made.deadline() == 1.0
+def told(made: Dispatcher, now: float) -> list[NodeId]:
+    return [to for to, _ in made.offers(now)]
+
+
+def test_a_few_are_told_of_a_job_and_more_after_pauses_that_double() -> None:
+    made = dispatcher(*(member(NodeId(str(number))) for number in range(40)), waiting=1)
+    assert len(told(made, 0.0)) == 2
+    at, pauses_s = 0.0, []
+    for _ in range(3):
+        pauses_s.append(made.deadline() - at)
+        at = made.deadline()
+        assert len(told(made, at)) == 2 * SETTINGS.fanout
+    assert pauses_s == [pytest.approx(pause_s) for pause_s in (0.002, 0.004, 0.008)]
+
+
+def test_offers_for_each_job_are_as_many_in_a_mesh_of_any_size() -> None:
+    for count in (100, 1000):
+        made = dispatcher(*(member(NodeId(str(number))) for number in range(count)))
+        offered = 0
+        for number in range(50):
+            made.push(Waiting(RUN, number), "task", 0)
+            offered += len(told(made, number * 0.003))
+        assert offered == 50 * SETTINGS.fanout
+
+
+def test_many_jobs_are_offered_to_many_at_once_but_not_to_all() -> None:
+    made = dispatcher(*(member(NodeId(str(number))) for number in range(40)), waiting=3)
+    assert len(told(made, 0.0)) == 3 * SETTINGS.fanout
+    made = dispatcher(*(member(NodeId(str(number))) for number in range(40)), waiting=100)
+    assert len(told(made, 0.0)) == SETTINGS.max_offers
+
+
+def test_nodes_take_turns_and_each_owner_begins_elsewhere() -> None:
+    nodes = [member(NodeId(str(number))) for number in range(40)]
+    firsts = set()
+    for owner in (ANN, BOB, ME):
+        made = Dispatcher(SETTINGS, owner)
+        made.set_members(nodes)
+        seen: list[NodeId] = []
+        for number in range(20):
+            made.push(Waiting(RUN, number), "task", 0)
+            seen += told(made, number * 0.003)
+        assert len(dict.fromkeys(seen)) == 40
+        firsts.add(seen[0])
+    assert len(firsts) == 3
 
 
 def test_a_queue_that_was_empty_in_between_is_offered_anew() -> None:
     made = dispatcher(member(ANN), waiting=1)
     made.offers(0.0)
     made.remove(jobs(1)[0])
-    assert (made.offers(0.1), made.deadline()) == ([], math.inf)
+    assert made.deadline() == -math.inf
+    assert (made.offers(0.1), made.deadline()) == ([(ANN, {"task": 0})], math.inf)
     made.push(jobs(1)[0], "task", 0)
     assert made.offers(0.2) == [(ANN, {"task": 1})]
+
+
+def test_who_hopes_for_jobs_is_told_when_others_have_had_them_all() -> None:
+    made = dispatcher(waiting=2)
+    assert sorted(told(made, 0.0)) == [ANN, BOB]
+    made.demand(BOB, 3, 0, 0.001)
+    assert [handout.backlog for handout in made.pump(0.001)] == [0]
+    assert made.offers(0.001) == [(ANN, {"task": 0})]
+
+
+def test_who_hopes_is_told_nothing_if_more_jobs_come_at_once() -> None:
+    made = dispatcher(waiting=1)
+    assert sorted(told(made, 0.0)) == [ANN, BOB]
+    made.remove(jobs(1)[0])
+    made.push(Waiting(RUN, 7), "task", 0)
+    assert made.offers(0.001) == []
+
+
+def test_an_offer_that_is_called_off_says_what_waits_on_other_queues() -> None:
+    made = dispatcher(member(ANN, queues=("task", "io")), waiting=1)
+    made.push(Waiting(RUN, 10), "io", 0)
+    made.offers(0.0)
+    made.remove(jobs(1)[0])
+    assert made.offers(0.001) == [(ANN, {"io": 1, "task": 0})]
 
 
 def test_more_jobs_on_a_queue_that_was_offered_are_not_offered_again() -> None:
@@ -203,16 +273,12 @@ def test_who_takes_its_credit_back_while_jobs_wait_is_told() -> None:
     assert made.offers(0.1) == [(ANN, {"task": 1})]
 
 
-def test_who_has_used_its_credit_is_offered_the_rest_a_little_later_unless_it_grants_more() -> None:
+def test_who_has_used_its_credit_is_told_with_the_jobs_that_more_wait_and_offered_them_only_if_that_was_lost() -> None:
     made = dispatcher(member(ANN), waiting=4)
     made.demand(ANN, 1, 0, 0.0)
-    made.offers(0.0)
-    made.pump(0.0)
-    assert (made.offers(0.0), made.deadline()) == ([], 0.002)
-    made.demand(ANN, 2, 1, 0.001)
-    made.pump(0.001)
-    assert (made.offers(0.001), made.deadline()) == ([], 0.002)
-    assert made.offers(0.002) == [(ANN, {"task": 2})]
+    assert [handout.backlog for handout in made.pump(0.0)] == [3]
+    assert [made.offers(now) for now in (0.0, 0.5)] == [[], []]
+    assert made.offers(1.6) == [(ANN, {"task": 3})]
 
 
 # --- code ---

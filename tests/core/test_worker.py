@@ -88,7 +88,7 @@ def test_jobs_that_wait_behind_long_tasks_go_back_and_no_more_are_taken() -> Non
     working.get(attempt(1), attempt(2), attempt(3), now=1.0)
     assert working.worker.deadline() == 1.05
     effects = working.worker.flush(1.05)
-    assert sent(effects, Reports) == [Reports(RUN, 2, 2, (Returned(attempt(2)), Returned(attempt(3))), 0, 0)]
+    assert sent(effects, Reports) == [Reports(RUN, 2, 2, (Returned(attempt(3)), Returned(attempt(2))), 0, 0)]
     assert working.offer(now=1.06) == []
 
 
@@ -112,7 +112,7 @@ def test_a_node_that_is_well_supplied_with_short_tasks_gathers_what_it_has_to_te
     working.offer(BOB, now=0.001)
     working.get(*(attempt(number) for number in range(1, 10)), now=0.002)
     working.worker.finished(finished(attempt(1)), 0.003)
-    working.worker.offered(BOB)
+    working.worker.offered(BOB, 100)
     assert (sent(working.worker.flush(0.003)), working.worker.deadline()) == ([], 0.005)
     assert [type(message) for message in sent(working.worker.flush(0.005))] == [Reports, Demand]
     for number in range(2, 8):

@@ -29,6 +29,6 @@ def test_few_reports_do_not_wait_when_another_owner_is_to_hear_of_its_credit() -
     working.offer(BOB, now=0.001)
     working.get(*(attempt(number) for number in range(1, 40)), now=0.002)
     working.worker.finished(finished(attempt(1)), 0.003)
-    working.worker.offered(BOB)
+    working.worker.offered(BOB, 100)
     assert (sent(working.worker.flush(0.003)), working.worker.deadline()) == ([], 0.005)
     assert [type(message) for message in sent(working.worker.flush(0.005))] == [Reports, Demand]

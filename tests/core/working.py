@@ -45,9 +45,9 @@ class Working:
         self.worker.work(of, Work(jobs, dict.fromkeys(codes, b"code"), backlog), now)
         return self.worker.flush(now)
 
-    def offer(self, of: NodeId = ANN, now: float = 0.0) -> list[Demand]:
+    def offer(self, of: NodeId = ANN, now: float = 0.0, share: int = 100) -> list[Demand]:
         """The owner offers work; gives what it is granted."""
-        self.worker.offered(of)
+        self.worker.offered(of, share)
         return [each for each in sent(self.worker.flush(now), Demand) if isinstance(each, Demand)]
 
     def run(self, *tasks: int, now: float = 0.0) -> None:
