@@ -53,11 +53,6 @@ PATIENCE_S = 20.0
 Run = Callable[[Callable[[AsyncClient], Awaitable[None]]], None]
 
 
-def sleep_for(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
-
-
 def add(x: int, *, y: int) -> int:
     return x + y
 
@@ -110,10 +105,22 @@ def test_an_error_is_raised_where_it_is_awaited(run: Run) -> None:
     run(act)
 
 
-def test_futures_are_told_of_as_they_end(run: Run) -> None:
+def test_futures_are_told_of_as_they_end(run: Run, tmp_path: Path) -> None:
+    pipes = [tmp_path / name for name in "abc"]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    order = [pipes[1], pipes[2], pipes[0]]
+
     async def act(client: AsyncClient) -> None:
-        futures = await client.map(sleep_for, [1.5, 0.0, 0.3])
-        assert [future.result() async for future in client.as_completed(futures)] == [0.0, 0.3, 1.5]
+        futures = await client.map(Path.read_text, pipes)
+        told = []
+        writes = iter(order)
+        await asyncio.to_thread(next(writes).write_text, "b")
+        async for future in client.as_completed(futures):
+            told.append(future.result())
+            if (pipe := next(writes, None)) is not None:
+                await asyncio.to_thread(pipe.write_text, pipe.name)
+        assert told == ["b", "c", "a"]
         with pytest.raises(TimeoutError):
             async for _ in client.as_completed([client.submit(time.sleep, 5)], timeout_s=0.05):
                 pass
