@@ -38,7 +38,10 @@ def test_retries_under_faults_complete_and_execute_nothing_again(first: int) -> 
     for seed in range(first, first + CHUNK):
         cluster = play(Scenario(seed, retry=True)).cluster
         for run in cluster.retries:
-            assert cluster.record(run).state in (State.COMPLETED, State.ABORTED), seed  # a task may ask to abort again
+            record = cluster.record(run)
+            # A task may ask to abort again, and faults may hit what may not be tried again.
+            is_right = record.state in (State.COMPLETED, State.ABORTED) or "at most once" in record.reason
+            assert is_right, (seed, record.reason)
             retried += 1
             reused += cluster.record(run).reused
     assert retried > 5
