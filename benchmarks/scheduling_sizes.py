@@ -25,6 +25,8 @@ ROUND_TRIP_S = 0.004
 _PEACE_S = 2.0
 _NODES_AN_OWNER = 20
 _SLOTS = 2
+_SECONDS = 2.0
+"""That are measured; in the first of them a mesh still looks for who has room, at some more messages."""
 _NODES = 1000
 """Played in all at least, in meshes that are smaller."""
 
@@ -72,7 +74,7 @@ def _row(nodes: int) -> Row:
         sum(sum(outcome.messages.values()) for outcome in played) / len(jobs),
         sent_bytes / len(jobs),
         idle_bytes,
-        idle_bytes + sent_bytes / (nodes * _seconds(nodes) * len(played)),
+        idle_bytes + sent_bytes / (nodes * _SECONDS * len(played)),
         sum(waited_s > 2 * ROUND_TRIP_S for waited_s in idle_s) / len(jobs),
         percentile(idle_s, 0.99),
         max(idle_s),
@@ -81,12 +83,7 @@ def _row(nodes: int) -> Row:
 
 def play(nodes: int, seed: int) -> Outcome:
     """A mesh of that size under the load described above."""
-    return SteadyMesh(Load(nodes, _SLOTS, nodes // _NODES_AN_OWNER, seconds=_seconds(nodes), seed=seed)).play()
-
-
-def _seconds(nodes: int) -> float:
-    """Thousands of jobs in any mesh."""
-    return min(2.0, max(0.5, 2 * _NODES / nodes))
+    return SteadyMesh(Load(nodes, _SLOTS, nodes // _NODES_AN_OWNER, seconds=_SECONDS, seed=seed)).play()
 
 
 def _figures(row: Row) -> list[Figure]:
