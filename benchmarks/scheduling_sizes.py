@@ -25,8 +25,8 @@ ROUND_TRIP_S = 0.004
 _PEACE_S = 2.0
 _NODES_AN_OWNER = 20
 _SLOTS = 2
-_SECONDS = 2.0
-"""That are measured; in the first of them a mesh still looks for who has room, at some more messages."""
+_SECONDS, _SETTLE_S = 2.0, 4.0
+"""That are measured, and before."""
 _NODES = 1000
 """Played in all at least, in meshes that are smaller."""
 
@@ -83,7 +83,9 @@ def _row(nodes: int) -> Row:
 
 def play(nodes: int, seed: int) -> Outcome:
     """A mesh of that size under the load described above."""
-    return SteadyMesh(Load(nodes, _SLOTS, nodes // _NODES_AN_OWNER, seconds=_SECONDS, seed=seed)).play()
+    return SteadyMesh(
+        Load(nodes, _SLOTS, nodes // _NODES_AN_OWNER, seconds=_SECONDS, settle_s=_SETTLE_S, seed=seed)
+    ).play()
 
 
 def _figures(row: Row) -> list[Figure]:

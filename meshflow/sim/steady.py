@@ -37,9 +37,6 @@ _SETTINGS = NodeSettings(MembershipSettings(), claims=ClaimSettings(scan_s=math.
 _OWNERS_A_CLOCK = 25
 _CLAIM_S = 1.0
 """Until every dag run has its owner, and the clock all that it is to count."""
-_SETTLE_S = 1.0
-"""Of load before anything is counted: the mesh begins with what it would run after a long while, but not with what
-would be known and waiting."""
 _START_S = 0.2
 """In which what runs at the beginning comes."""
 _PATIENCE_S = 60.0
@@ -148,6 +145,9 @@ class Load:
     """Of all slots that are busy, 0 to 1."""
     seconds: float = 10.0
     """That are measured."""
+    settle_s: float = 1.0
+    """Of load before that. The mesh begins with what would run after a long while, but all of it comes at once, and the
+    larger the mesh, the longer it takes until credit lies where it would."""
     tasks: Tasks = Tasks()
     seed: int = 0
 
@@ -212,7 +212,7 @@ class SteadyMesh:
         for _ in range(round(load.share * slots)):
             rng.choice(drawn).append((rng.uniform(0.0, _START_S), load.tasks.draw_rest(rng)))
         at, rate = 0.0, load.share * slots / load.tasks.mean_s
-        while (at := at + rng.expovariate(rate)) < _SETTLE_S + load.seconds:
+        while (at := at + rng.expovariate(rate)) < load.settle_s + load.seconds:
             rng.choice(drawn).append((at, load.tasks.draw(rng)))
         return [sorted(of) for of in drawn]
 
@@ -248,7 +248,7 @@ class SteadyMesh:
             edges = [(f"c{index}", f"t{index}") for index in range(len(drawn))]
             dag = define("steady", tasks, edges, options, queue=f"dag{number}")
             self._runs.append(cluster.submit(workflow("steady", [dag]), [dag]))
-        cluster.run(_CLAIM_S + _SETTLE_S)
+        cluster.run(_CLAIM_S + load.settle_s)
         counted_from = cluster.now
         self._world.counted.clear()
         self._world.counted_bytes = 0
