@@ -25,6 +25,7 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
+from meshflow.alarm import Alarm
 from meshflow.core.caller import Caller
 from meshflow.core.caller_settings import CallerSettings
 from meshflow.core.calling import Call
@@ -102,7 +103,7 @@ class CallerThread:
         self._inbox: deque[Callable[[], Sequence[Effect]]] = deque()
         self._heard: list[tuple[NodeId, Message]] = []
         """What nodes have said in this turn."""
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._alarm = Alarm()
         self._is_asleep = False
         self._is_closing = False
         self._is_over = False
@@ -167,13 +168,13 @@ class CallerThread:
         if self._is_over:
             self._settle_all()
         elif self._is_asleep:
-            os.eventfd_write(self._wake, 1)
+            self._alarm.ring()
 
     # --- the thread ---
 
     def _run(self) -> None:
         poll = self._poll
-        poll.register(self._wake, select.POLLIN)
+        poll.register(self._alarm, select.POLLIN)
         poll.register(self._wakeups.fileno(), select.POLLIN)
         try:
             while not self._is_closing:
@@ -182,8 +183,7 @@ class CallerThread:
                 if not self._is_closing and not self._inbox and not self._wakeups.has_more():
                     poll.poll(self._patience_ms())
                 self._is_asleep = False
-                with suppress(BlockingIOError):
-                    os.eventfd_read(self._wake)
+                self._alarm.quiet()
             self._hear_the_last()
         finally:
             self._is_over = True
@@ -192,7 +192,7 @@ class CallerThread:
             self._wakeups.close()
             self._door.close()
             self._context.term()
-            os.close(self._wake)
+            self._alarm.close()
 
     def _hear_the_last(self) -> None:
         """What leased processes have printed comes by way of their nodes, after what they have returned."""

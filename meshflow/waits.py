@@ -9,14 +9,13 @@ Invariants:
    about `_READS_PER_S` of them at most, and about each once a second if there are fewer.
 """
 
-import os
 import select
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 
+from meshflow.alarm import Alarm
 from meshflow.core.client_messages import Watch
 from meshflow.core.records import RunRecord
 from meshflow.follow import News
@@ -41,8 +40,8 @@ class Waits:
     does not wait while the descriptor that it is given is readable."""
 
     def __init__(self, connect: Callable[[int], Mesh]) -> None:
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._mesh = connect(self._wake)
+        self._alarm = Alarm()
+        self._mesh = connect(self._alarm.fileno())
         self._arrived: deque[_Waiting] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -57,7 +56,7 @@ class Waits:
             if self._is_closed:
                 raise RuntimeError(_CLOSED)
             self._arrived.append(waiting)
-            os.eventfd_write(self._wake, 1)
+            self._alarm.ring()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="meshflow-waits", daemon=True)
                 self._thread.start()
@@ -68,25 +67,24 @@ class Waits:
         with self._lock:
             self._is_closed = True
             thread = self._thread
-            os.eventfd_write(self._wake, 1)
+            self._alarm.ring()
         if thread is not None:
             thread.join()
-        os.close(self._wake)
+        self._alarm.close()
 
     def _run(self) -> None:
         problem: Exception = RuntimeError(_CLOSED)
         ends = _Ends(self._mesh)
         try:
             while True:
-                with suppress(BlockingIOError):
-                    os.eventfd_read(self._wake)
+                self._alarm.quiet()
                 if self._is_closed:  # Looked at after what has woken this thread is gone.
                     break
                 self._take_in(ends)
                 if ends.count:
                     ends.look()
                 else:
-                    select.select([self._wake], [], [])
+                    select.select([self._alarm], [], [])
         except Exception as exc:  # A key that does not fit, for instance. Who waits is told, and others try again.
             problem = exc
         finally:
