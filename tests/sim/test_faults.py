@@ -9,21 +9,11 @@ import sys
 
 import pytest
 
-from meshflow.sim.scenario import Scenario, Story
-from meshflow.sim.violation import Violation
+from meshflow.sim.scenario import Scenario
+from tests.sim.playing import play
 from tests.source_tree import ROOT
 
 CHUNK = 50
-
-
-def play(scenario: Scenario) -> Story:
-    """Play and check a scenario; whatever goes wrong, the command that replays it is told."""
-    story = Story(scenario)
-    try:
-        story.run()
-    except Exception as problem:
-        raise Violation(f"{problem!r}; to see it again: {scenario.command}") from problem
-    return story
 
 
 @pytest.mark.parametrize("first", range(0, 1000, CHUNK))

@@ -17,19 +17,10 @@ from meshflow.sim.programs import Program, define, workflow
 from meshflow.sim.scenario import Scenario, Story
 from meshflow.sim.violation import Violation
 from meshflow.store.memory import MemoryStore
+from tests.sim.playing import play
 
 CHUNK = 20
 SEEDS = 60
-
-
-def play(scenario: Scenario) -> Story:
-    """Play and check a scenario; whatever goes wrong, the command that replays it is told."""
-    story = Story(scenario)
-    try:
-        story.run()
-    except Exception as problem:
-        raise Violation(f"{problem!r}; to see it again: {scenario.command}") from problem
-    return story
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))

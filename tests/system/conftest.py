@@ -9,7 +9,7 @@ from meshflow.client import Client
 from tests.system.network import hosts
 from tests.system.real_mesh import RealMesh
 
-__all__ = ["MakeMesh", "calm", "client", "hosts", "make_mesh", "mesh"]
+__all__ = ["MakeMesh", "calm", "calm_pair", "client", "hosts", "make_mesh", "mesh"]
 
 MakeMesh = Callable[..., RealMesh]
 
@@ -32,12 +32,25 @@ def make_mesh(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeMe
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
     """One node with two slots, for all tests of a file that do it no harm."""
-    mesh = RealMesh(tmp_path_factory.mktemp("calm") / "mesh")
-    mesh.start("a")
-    mesh.await_ready()
-    yield mesh
-    mesh.close()
-    print(mesh.logs())
+    yield from _running(tmp_path_factory, "a")
+
+
+@pytest.fixture(scope="module")
+def calm_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
+    """The same with two such nodes."""
+    yield from _running(tmp_path_factory, "a", "b")
+
+
+def _running(folders: pytest.TempPathFactory, *names: str) -> Iterator[RealMesh]:
+    mesh = RealMesh(folders.mktemp("calm") / "mesh")
+    try:
+        for name in names:
+            mesh.start(name)
+        mesh.await_ready()
+        yield mesh
+    finally:
+        mesh.close()
+        print(mesh.logs())
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Results that outlive their run, on a mesh of real processes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,8 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
-    mesh = RealMesh(tmp_path_factory.mktemp("cache") / "mesh")
-    try:
-        mesh.start("a")
-        mesh.start("b")
-        mesh.await_ready()
-        yield mesh
-    finally:
-        mesh.close()
-        print(mesh.logs())
+def mesh(calm_pair: RealMesh) -> RealMesh:
+    return calm_pair
 
 
 def cached(run: RunHandle) -> list[str]:

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,15 +73,8 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/decorators.md").read
 
 
 @pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
-    mesh = RealMesh(tmp_path_factory.mktemp("decorators") / "mesh")
-    try:
-        mesh.start("a")
-        mesh.await_ready()
-        yield mesh
-    finally:
-        mesh.close()
-        print(mesh.logs())
+def mesh(calm: RealMesh) -> RealMesh:
+    return calm
 
 
 @task
